@@ -1,7 +1,7 @@
-"""Scores of labels: accuracy, per-class tables, F1 averages, ROC-AUC, confusion; numpy only, knows no model and no task.
+"""Scores of labels: accuracy, per-class tables, F1 averages, ROC-AUC, confusion; numpy only, knows no model.
 
-Labels are strings. A label that the gold rows or the answers hold and the model's list lacks is counted as a class of its
-own: it can only be missed or wrongly given, and leaving it out would flatter the model.
+Labels are strings. A label that the gold rows or the answers hold and the model's list lacks is counted as a class of
+its own: it can only be missed or wrongly given, and leaving it out would flatter the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class: precision, recall and F1 (0 where undefined), ``support`` gold rows, ``predicted`` answers, ``correct`` ones."""
+    """One class: precision, recall and F1 (0 where undefined), from its counts.
+
+    ``support``: rows whose gold label it is; ``predicted``: rows answered with it; ``correct``: both.
+    """
 
     label: str
     precision: float
@@ -88,9 +91,8 @@ def averages(table: Sequence[ClassScore]) -> dict[str, float]:
     Macro is the mean over classes that occur in gold or answers; weighted weighs them by their gold rows.
     """
     met = [score for score in table if score.support or score.predicted]
-    whole = ClassScore.of(
-        "", correct=sum(s.correct for s in met), support=sum(s.support for s in met), predicted=sum(s.predicted for s in met)
-    )
+    correct, support = sum(s.correct for s in met), sum(s.support for s in met)
+    whole = ClassScore.of("", correct=correct, support=support, predicted=sum(s.predicted for s in met))
     out: dict[str, float] = {}
     for name in ("precision", "recall", "f1"):
         out[f"macro_{name}"] = ratio(sum(getattr(s, name) for s in met), len(met))
@@ -110,10 +112,10 @@ def only_f1(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def roc_auc(gold_index: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
-    """Area under the ROC curve of (n, k) probabilities: of class 1 for two classes, else the mean of one against the rest.
+    """Area under the ROC curve of (n, k) probabilities: of class 1 for two classes, else the mean of one against rest.
 
-    Ties count half (Mann-Whitney). Classes that are missing from gold, or make up all of it, are left out; NaN where none
-    is left.
+    Ties count half (Mann-Whitney). Classes that are missing from gold, or make up all of it, are left out; NaN where
+    none is left.
     """
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     areas = [binary_auc(gold_index == c, probabilities[:, c]) for c in classes]
@@ -149,7 +151,7 @@ def multilabel_table(
 def multilabel_f1(
     gold: Sequence[Collection[str]], predicted: Sequence[Collection[str]], labels: Sequence[str]
 ) -> dict[str, float]:
-    """``macro_f1``, ``micro_f1``, ``weighted_f1``, and ``exact_match``: the share of rows with exactly the gold labels."""
+    """``macro_f1``, ``micro_f1``, ``weighted_f1``, and ``exact_match``: the share of rows with just the gold labels."""
     exact = sum(set(g) == set(p) for g, p in zip(gold, predicted, strict=True))
     return {
         **only_f1(averages(multilabel_table(gold, predicted, labels))),

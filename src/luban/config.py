@@ -1,0 +1,141 @@
+"""Every knob, one frozen closed section a stage, explained in place; it reads no files and starts nothing.
+
+The same names are the options of the command line, the keys of `luban.yaml` and the keywords in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from luban.errors import ConfigError, nearest_hint
+
+
+class Section(BaseModel):
+    """A closed, frozen group of options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PrepareConfig(Section):
+    """How rows are read, cleaned and split."""
+
+    source: str = Field("", description="file, folder or hf:NAME[:CONFIG]")
+    valid: str = Field("", description="separate validation rows; empty: split off the training rows")
+    test: str = Field("", description="separate test rows; empty: the folder's test part, if any")
+    columns: Mapping[str, str] = Field({}, description="canonical name to column name, such as text=body")
+    clean: bool = Field(True, description="normalise Unicode and white space, strip HTML and control characters")
+    drop_duplicates: bool = Field(False, description="reject exact duplicates (text and label) within a part")
+    valid_share: float = Field(0.1, gt=0, lt=0.9, description="share of rows split off where no validation rows are given")
+    test_share: float = Field(0.0, ge=0, lt=0.9, description="share of rows split off for testing")
+    group: str = Field("", description="column whose equal values must stay in one part")
+    strict: bool = Field(True, description="stop at the first bad row; false: set bad rows aside in rejects.jsonl and go on")
+    seed: int = Field(13, description="seed of the split")
+
+
+class TrainConfig(Section):
+    """How a model learns. Zero or null means: chosen from the data, as measured (docs/training.md)."""
+
+    task: str = Field("", description="kind of problem; see `luban train --help`")
+    base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
+    epochs: float = Field(0, ge=0, description="passes over the rows; 0: by their number")
+    rate: float = Field(0, ge=0, description="peak learning rate of the body; 0: by task")
+    head_rate: float = Field(0, ge=0, description="peak learning rate of the head; 0: by task")
+    batch_tokens: int = Field(0, ge=0, description="sub-words an optimiser step, padding included; 0: by the number of rows")
+    batch_rows: int = Field(0, ge=0, description="most rows an optimiser step; 0: by the number of rows")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
+    decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    dropout: float = Field(-1, le=1, description="dropout of the encoder; -1: by task")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
+    probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="arithmetic of the matrix products; auto asks the processor")
+    threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
+    memory: float = Field(0, ge=0, description="GiB that training may use; 0: what is free")
+    patience: int = Field(3, ge=1, description="evaluations without gain after which training stops")
+    golden: Literal["real", "synthetic"] = Field("real", description="golden rows: real ones with personal data replaced, or made ones")
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(("tensorboard",), description="where curves go")
+    seed: int = Field(13, description="seed of order, dropout and head")
+
+
+class EvaluateConfig(Section):
+    """How a folder is judged."""
+
+    report: str = Field("", description="file for the HTML report")
+    bootstrap: int = Field(1000, ge=100, description="resamples behind each interval")
+    worst: int = Field(30, ge=0, description="worst mistakes listed in the report")
+    threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
+    seed: int = Field(13, description="seed of the bootstrap")
+
+
+class ExportConfig(Section):
+    """How a folder becomes an ONNX folder."""
+
+    to: Literal["onnx"] = Field("onnx", description="target")
+    quantise: Literal["auto", "none", "int8"] = Field(
+        "auto", description="int8 weights; auto: kept only when faster on this machine and inside max_flips"
+    )
+    max_difference: float = Field(1e-3, gt=0, description="largest difference of a probability allowed to plain ONNX")
+    max_flips: float = Field(0.01, ge=0, description="largest share of rows whose answer may change with int8")
+    rows: int = Field(500, ge=8, description="held-out rows compared")
+    threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
+
+
+class ServeConfig(Section):
+    """How folders are served."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port; 0: any free one")
+    threads: int = Field(0, ge=0, description="processor threads of one call; 0: by calibration at start-up")
+    queue: int = Field(256, ge=1, description="requests that may wait; more are refused with 429")
+    batch_rows: int = Field(8, ge=1, description="most rows in one call of the model")
+    batch_tokens: int = Field(2048, ge=8, description="most sub-words in one call of the model")
+    max_body: int = Field(2**20, ge=1024, description="bytes of the largest request body")
+    max_rows: int = Field(256, ge=1, description="rows in the largest request")
+    drain: float = Field(10.0, ge=0, description="seconds that running requests get after SIGTERM")
+
+
+class Project(Section):
+    """`luban.yaml`: the line for one application, stage by stage."""
+
+    name: str = Field("model", description="name of the model, and of its folder")
+    out: str = Field("runs", description="directory for everything the line makes, relative to luban.yaml")
+    prepare: PrepareConfig = PrepareConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+    serve: ServeConfig = ServeConfig()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(section: type[S], values: Mapping[str, Any], *, source: str = "options") -> S:
+    """A section from plain values; raises `ConfigError` that names the path and the nearest known key."""
+    try:
+        return section.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explained(section, error, source) from error
+
+
+def _explained(section: type[Section], error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(section, first["loc"][:-1])
+        return ConfigError(
+            f"{source}: there is no key {path!r}.", f"Known here: {', '.join(known)}.",
+            nearest_hint(str(first["loc"][-1]), known),
+        )
+    return ConfigError(f"{source}: {path} cannot be {first.get('input')!r}.", f"{first['msg']}.", "Mend the value.")
+
+
+def _keys_at(section: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        kind = section.model_fields[str(part)].annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            section = kind
+    return sorted(section.model_fields)

@@ -1,0 +1,203 @@
+"""The model folder: open and verify it, write it atomically; it trains nothing and runs no model.
+
+Opening checks every file against the hashes of `luban.json` and refuses pickles, code and paths that leave the folder.
+Writing fills a temporary sibling, hashes it, writes `luban.json` last and renames the whole into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from luban import manifest as manifests
+from luban.card import model_card
+from luban.encoding import TextEncoder
+from luban.errors import FolderError
+from luban.manifest import FileInfo, Manifest
+from luban.tasks import TASKS
+from luban.tasks.base import Calibration, Task
+
+GOLDEN = "golden.jsonl"
+REFUSED = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".py", ".pyc", ".so", ".sh", ".npy", ".dill"}
+UNLISTED = {manifests.NAME, "README.md"}
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A row and the answer (`Prediction.as_json`) that this folder gave to it when it was made."""
+
+    row: dict[str, Any]
+    expect: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A verified model folder."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Folder:
+        """Open a folder; raises `FolderError` where it must not be trusted. ``verify=False`` skips hashing only."""
+        path = Path(path)
+        file = path / manifests.NAME
+        if not file.is_file():
+            raise FolderError(
+                f"{path} is not a model folder: it has no {manifests.NAME}.",
+                "A model folder is what `luban train --out DIR` writes.",
+                "Check the path, or train a model first.",
+            )
+        manifest = Manifest.from_json(file.read_text(encoding="utf8"), source=str(file))
+        for inside in files_of(path):
+            _refuse_dangerous(path, inside, manifest)
+        for name, info in manifest.files.items():
+            _check_file(path, name, info, hash_it=verify)
+        return cls(path, manifest)
+
+    def task(self) -> Task:
+        """The task with this model's labels and calibration."""
+        kept = self.manifest.calibration
+        calibration = Calibration(kept.temperature, self.manifest.thresholds, kept.mean, kept.spread)
+        task: Task = TASKS[self.manifest.task](self.manifest.labels, calibration)
+        return task
+
+    def encoder(self) -> TextEncoder:
+        """The tokenizer with this model's longest window."""
+        return TextEncoder.open(self.path, limit=self.manifest.max_length)
+
+    def golden(self) -> list[Golden]:
+        """The golden rows; empty where the folder has none."""
+        file = self.path / GOLDEN
+        if not file.is_file():
+            return []
+        lines = file.read_text(encoding="utf8").splitlines()
+        return [Golden(**json.loads(line)) for line in lines if line.strip()]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all listed files."""
+        return sum(info.bytes for info in self.manifest.files.values())
+
+
+def write(out: str | Path, manifest: Manifest, fill: Callable[[Path], None]) -> Folder:
+    """Write a folder atomically: ``fill`` puts the files into an empty directory, the rest is done here.
+
+    An existing model folder (or empty directory) at ``out`` is replaced in one rename; anything else there is refused.
+    """
+    out = Path(out)
+    check_target(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    try:
+        fill(work)
+        listed = {name: _info(work / name) for name in sorted(_names(work)) if name not in UNLISTED}
+        done = manifest.model_copy(update={"files": listed, "made_by": {**made_by(), **manifest.made_by}})
+        write_text(work / "README.md", model_card(done))
+        write_text(work / manifests.NAME, done.to_json())
+        work.chmod(0o755)
+        _swap(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)  # after the rename there is nothing left to remove
+    return Folder.open(out)
+
+
+def write_golden(path: Path, golden: Iterable[Golden]) -> None:
+    """`golden.jsonl` in a directory that is being filled."""
+    lines = [json.dumps({"row": g.row, "expect": g.expect}, ensure_ascii=False) for g in golden]
+    write_text(path / GOLDEN, "\n".join(lines) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary name, flush to disk and rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def check_target(out: Path) -> None:
+    """Raises `FolderError` unless ``out`` is free, empty or a model folder that may be replaced."""
+    if out.is_dir() and (not any(out.iterdir()) or (out / manifests.NAME).is_file()):
+        return
+    if out.exists() or out.is_symlink():
+        raise FolderError(
+            f"{out} exists and is not a model folder.", "--out names a new folder, or a model folder to replace.",
+            "Choose another --out, or remove it yourself.",
+        )
+
+
+def files_of(path: Path) -> list[Path]:
+    """Every file and link below a folder, not following links to directories."""
+    return [Path(root) / name for root, _, names in os.walk(path) for name in names]
+
+
+def made_by() -> dict[str, str]:
+    """Versions of what made a folder."""
+    out = {"python": platform.python_version()}
+    for package in ("luban", "torch", "transformers", "tokenizers", "onnxruntime"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def _names(work: Path) -> list[str]:
+    return [file.relative_to(work).as_posix() for file in files_of(work)]
+
+
+def _info(file: Path) -> FileInfo:
+    with file.open("rb") as stream:
+        return FileInfo(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=file.stat().st_size)
+
+
+def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
+    name = file.relative_to(folder).as_posix()
+    if file.suffix.lower() in REFUSED:
+        raise FolderError(
+            f"{folder} holds {name}.", "Weights are safetensors or ONNX, and a model folder holds no code and no pickle.",
+            "Remove the file if you trust where the folder came from, or make the folder again.",
+        )
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise FolderError(f"{folder}/{name} points outside the folder.", "A model folder is whole by itself.", "Copy the file in.")
+    if name not in manifest.files and file.suffix in {".safetensors", ".onnx", ".json"} and name not in UNLISTED and "/" not in name:
+        raise FolderError(
+            f"{folder} holds {name}, which {manifests.NAME} does not list.", "Every file a model is made of is listed and hashed.",
+            "Remove it, or make the folder again.",
+        )
+
+
+def _check_file(folder: Path, name: str, info: FileInfo, *, hash_it: bool) -> None:
+    file = folder / name
+    if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
+        raise FolderError(f"{manifests.NAME} lists {name!r}.", "Files stay inside their folder.", "Do not use this folder.")
+    if not file.is_file():
+        raise FolderError(f"{folder} lacks {name}.", f"{manifests.NAME} lists it.", "Copy the whole folder again.")
+    if file.stat().st_size != info.bytes or (hash_it and _info(file).sha256 != info.sha256):
+        raise FolderError(
+            f"{folder}/{name} is not the file that was written.", f"Its hash should be {info.sha256[:12]}.",
+            "It was changed or damaged: copy the folder again.",
+        )
+
+
+def _swap(work: Path, out: Path) -> None:
+    """Rename ``work`` to ``out``, moving what was there aside first and removing it last."""
+    if not out.exists():
+        work.rename(out)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+    out.rename(aside / out.name)
+    work.rename(out)
+    shutil.rmtree(aside, ignore_errors=True)

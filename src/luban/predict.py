@@ -1,0 +1,146 @@
+"""The one way to ask a folder: rows in, predictions out; evaluate, serve, explain and agents all use it.
+
+It encodes, batches by equal length, runs the runtime and decodes; it neither scores nor prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from luban.encoding import Encoded, TextEncoder, batches, collate
+from luban.errors import DataError, ParityError
+from luban.folder import Folder, Golden
+from luban.records import Prediction, Row
+from luban.runtimes import RUNTIMES
+from luban.runtimes.base import Runtime
+from luban.tasks.base import Floats, Task
+
+GOLDEN_TOLERANCE = 2e-3
+"largest difference of a probability between a golden row's record and what the loaded model says"
+
+
+class Predictor:
+    """A folder that is ready to answer.
+
+    ``max_rows`` and ``max_tokens`` bound one call of the model; windows of equal length go together, which on a CPU is
+    the only batching that pays (docs/serving.md).
+    """
+
+    def __init__(
+        self, task: Task, encoder: TextEncoder, runtime: Runtime, *, max_rows: int = 8, max_tokens: int = 4096, slack: float = 0.0
+    ) -> None:
+        self.task, self.encoder, self.runtime = task, encoder, runtime
+        self.max_rows, self.max_tokens, self.slack = max_rows, max_tokens, slack
+
+    @classmethod
+    def open(
+        cls, model: str | Path | Folder, *, threads: int | None = None, stage: str = "load", check: bool = True
+    ) -> Predictor:
+        """Open a folder and re-run its golden rows; raises `FolderError`, or `ParityError` naming ``stage``."""
+        folder = model if isinstance(model, Folder) else Folder.open(model)
+        runtime = RUNTIMES[folder.manifest.runtime].open(folder.path, threads=threads)
+        predictor = cls(folder.task(), folder.encoder(), runtime)
+        if check:
+            check_golden(predictor, folder.golden(), stage=stage)
+        return predictor
+
+    def row(self, value: str | Row) -> dict[str, Any]:
+        """A canonical row of a text or of a mapping with the task's input columns; raises `DataError`."""
+        return self.task.parse({"text": value} if isinstance(value, str) else value, labelled=False)
+
+    def predict(self, inputs: Iterable[str | Row]) -> list[Prediction]:
+        """One prediction an input, in order; an input's ``id`` travels along."""
+        encoded, ids = [], []
+        for position, value in enumerate(inputs):
+            try:
+                encoded.append(self.task.encode(self.row(value), self.encoder))
+            except DataError as error:
+                error.row = position + 1
+                raise
+            ids.append(str(value["id"]) if isinstance(value, Mapping) and "id" in value else None)
+        answers = self.answer(encoded)
+        return [replace(a, id=i) if i is not None else a for a, i in zip(answers, ids, strict=True)]
+
+    def stream(self, inputs: Iterable[str | Row], *, size: int = 512) -> Iterator[Prediction]:
+        """Predictions of any number of inputs at constant memory, ``size`` rows at a time."""
+        held: list[str | Row] = []
+        for value in inputs:
+            held.append(value)
+            if len(held) == size:
+                yield from self.predict(held)
+                held = []
+        if held:
+            yield from self.predict(held)
+
+    def answer(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Predictions of rows that are already encoded."""
+        logits = self.logits(encoded)
+        return [self.task.decode(row, outputs) for row, outputs in zip(encoded, logits, strict=True)]
+
+    def logits(self, encoded: Sequence[Encoded]) -> list[list[Floats]]:
+        """The head's outputs for each window of each row: (labels,), or (n, labels) for a tagger."""
+        windows = [(r, w) for r, row in enumerate(encoded) for w in range(len(row.windows))]
+        lengths = [len(encoded[r].windows[w].ids) for r, w in windows]
+        out: list[list[Floats]] = [[None] * len(row.windows) for row in encoded]  # type: ignore[list-item]
+        for batch in batches(lengths, max_rows=self.max_rows, max_tokens=self.max_tokens, slack=self.slack):
+            chosen = [windows[i] for i in batch]
+            answer = self.runtime.run(collate([encoded[r].windows[w] for r, w in chosen], self.encoder.pad_id))
+            for (r, w), logits in zip(chosen, answer, strict=True):
+                out[r][w] = logits[: len(encoded[r].windows[w].ids)] if self.task.tags_words else logits
+        return out
+
+
+def make_golden(predictor: Predictor, rows: Iterable[Row]) -> list[Golden]:
+    """Rows with the answers of this model, to be kept in its folder."""
+    rows = [dict(row) for row in rows]
+    return [Golden(row, rounded(answer.as_json())) for row, answer in zip(rows, predictor.predict(rows), strict=True)]
+
+
+def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) -> None:
+    """Raises `ParityError` naming ``stage`` when the model no longer gives the recorded answers."""
+    answers = predictor.predict([g.row for g in golden])
+    for g, answer in zip(golden, answers, strict=True):
+        worst = difference(g.expect, answer.as_json())
+        if worst > GOLDEN_TOLERANCE:
+            text = str(g.row.get("text", g.row))[:60]
+            raise ParityError(
+                stage,
+                f"the golden row {text!r} gave {_short(answer.as_json())} instead of {_short(g.expect)} (off by {worst:.3g}).",
+                "The weights, the tokenizer or the runtime differ from those that made the folder: make it again.",
+            )
+
+
+def difference(expected: Any, got: Any) -> float:
+    """Largest difference between two answers: of numbers their distance, of anything else 0 where equal, else infinity.
+
+    A label may differ where the probabilities agree: then it is a tie.
+    """
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        if "scores" in expected and "scores" in got:
+            return difference(expected["scores"], got["scores"])
+        if set(expected) != set(got):
+            return float("inf")
+        return max((difference(expected[key], got[key]) for key in expected), default=0.0)
+    if isinstance(expected, list) and isinstance(got, list):
+        if len(expected) != len(got):
+            return float("inf")
+        return max((difference(a, b) for a, b in zip(expected, got, strict=True)), default=0.0)
+    if isinstance(expected, float | int) and isinstance(got, float | int):
+        return abs(float(expected) - float(got))
+    return 0.0 if expected == got else float("inf")
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """The same JSON value with its numbers rounded."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
+
+
+def _short(answer: Mapping[str, Any]) -> str:
+    return str({key: value for key, value in rounded(answer, 3).items() if key != "scores"})

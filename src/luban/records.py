@@ -1,0 +1,171 @@
+"""The rows that flow between the parts: predictions, evidence, rejects, steps; plain frozen data, no behaviour beyond JSON.
+
+Rows themselves are mappings from column to value; a table of them is any sequence (a ``datasets.Dataset`` or a list).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A span of the original text, ``text[start:end]`` in characters, with its label and probability."""
+
+    text: str
+    label: str
+    start: int
+    end: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answers for one row; only the fields that its task speaks of are set.
+
+    ``label``/``score``/``scores``: the class, its probability, and every class's probability.
+    ``labels``: several classes at once (multi-label). ``entities``: tagged spans. ``value``: a number (regression).
+    ``tokens``: sub-words read; ``truncated``: some of the text was not read; ``windows``: pieces a long text was read in.
+    ``tags``: one tag a word for a tagger (used by metrics, not written to JSON).
+    """
+
+    label: str | None = None
+    score: float | None = None
+    scores: Mapping[str, float] | None = None
+    labels: tuple[str, ...] | None = None
+    entities: tuple[Entity, ...] | None = None
+    value: float | None = None
+    tokens: int = 0
+    windows: int = 1
+    truncated: bool = False
+    id: str | None = None
+    tags: tuple[str, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object `luban predict --json` writes: no field that is not set, ``truncated`` only where true."""
+        out: dict[str, Any] = {} if self.id is None else {"id": self.id}
+        for name in ("label", "score", "scores", "labels", "value"):
+            value = getattr(self, name)
+            if value is not None:
+                out[name] = dict(value) if isinstance(value, Mapping) else value
+        if self.labels is not None:
+            out["labels"] = list(self.labels)
+        if self.entities is not None:
+            out["entities"] = [asdict(entity) for entity in self.entities]
+        if self.truncated:
+            out["truncated"] = True
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class WordWeight:
+    """How much one word of the text, ``text[start:end]``, spoke for (+) or against (-) the explained output."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why one output was given: ``words`` in text order; ``method`` names how; ``gap`` is what the weights fail to sum to.
+
+    ``base_score``: the output on the empty baseline; base_score + sum(weights) + gap = score (logit of ``target``).
+    """
+
+    target: str
+    score: float
+    base_score: float
+    words: tuple[WordWeight, ...]
+    method: str
+    gap: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def top(self, count: int = 3) -> list[WordWeight]:
+        """The ``count`` words with the largest weight for the target, strongest first."""
+        return sorted((w for w in self.words if w.weight > 0), key=lambda w: -w.weight)[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was not taken, and why; ``row`` counts from 1 as an editor counts lines."""
+
+    source: str
+    row: int
+    reason: str
+    column: str | None = None
+    content: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What training will take, from a probe step at the longest batch: seconds, bytes, and the micro-batch it chose."""
+
+    seconds: float
+    peak_bytes: int
+    steps: int
+    micro_tokens: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimiser step: ``done`` of ``total``, mean loss of its rows, learning rate of the body, rows and tokens seen."""
+
+    done: int
+    total: int
+    epoch: int
+    loss: float
+    rate: float
+    rows: int
+    tokens: int
+    grad_norm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """An evaluation point: the caller may score the model, save it, or stop the loop by closing the generator."""
+
+    epoch: int
+    done: int
+    total: int
+    last: bool = False
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+Watch = Callable[[object], None]
+"whoever wants to see work go by: called with `Forecast`, `Step`, `EpochEnd` ...; it prints, logs or ignores them"
+
+
+def unwatched(event: object) -> None:
+    """A `Watch` that ignores everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows ready to learn from: canonical for their task, split without leaks; rows in = rows out + rejects.
+
+    ``columns``: canonical name to the column it was read from. ``fingerprint``: hash of all parts' canonical rows.
+    ``notes``: what the check found, for the manifest. ``test`` is empty where there is no test part.
+    """
+
+    task: str
+    source: str
+    train: Rows
+    valid: Rows
+    test: Rows
+    rejects: tuple[Reject, ...]
+    columns: Mapping[str, str]
+    fingerprint: str
+    notes: Mapping[str, Any] = field(default_factory=dict)

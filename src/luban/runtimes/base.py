@@ -1,0 +1,36 @@
+"""The contract of a runtime: what runs a folder's weights; it knows no task and no text.
+
+`luban.testing.RuntimeContract` holds every runtime to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.encoding import Batch
+
+
+class Runtime(ABC):
+    """Weights that are ready to answer; safe to call from several threads at once."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> Runtime:
+        """Load the weights of a verified folder; ``threads`` inside one call (default: all cores).
+
+        Raises `FolderError` where the weights are missing or unreadable.
+        """
+
+    @abstractmethod
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """Logits of a batch of `encoding.collate`: (b, labels), or (b, n, labels) for taggers."""
+
+    def close(self) -> None:  # noqa: B027 - most runtimes have nothing to release
+        """Release what the weights hold; the runtime is not used afterwards."""

@@ -1,0 +1,85 @@
+"""Runs ``model.onnx`` with onnxruntime on the processor; no torch, no tokenizer and no task is loaded here.
+
+One session, shared by all threads (onnxruntime's ``Run`` is safe to call at once). What the session options are, and why,
+is measured in benchmarks/export.py and told in docs/export.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented
+
+from luban.encoding import Batch
+from luban.errors import FolderError
+from luban.runtimes.base import Runtime
+
+FILE = "model.onnx"
+UNREADABLE = (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
+ERRORS_ONLY = 3
+
+
+class OnnxRuntime(Runtime):
+    """An onnxruntime session; ``session`` is open to callers who need the bare call (benchmarks)."""
+
+    name = "onnx"
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session: onnxruntime.InferenceSession | None = session
+        self.inputs = tuple(entry.name for entry in session.get_inputs())
+        self.outputs = [session.get_outputs()[0].name]
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> OnnxRuntime:
+        """Load ``folder/model.onnx``; raises `FolderError` where it is missing or no readable graph."""
+        return cls.load(Path(folder) / FILE, threads=threads)
+
+    @classmethod
+    def load(cls, file: Path, *, threads: int | None = None) -> OnnxRuntime:
+        """Load one ONNX file, wherever it stands."""
+        if not file.is_file():
+            raise FolderError(
+                f"{file} is missing.", "A folder of runtime 'onnx' holds model.onnx.", "Copy or export the folder again."
+            )
+        try:
+            session = onnxruntime.InferenceSession(str(file), options(threads), providers=["CPUExecutionProvider"])
+        except UNREADABLE as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise FolderError(
+                f"{file} cannot be loaded ({first[:200]}).",
+                f"onnxruntime {onnxruntime.__version__} reads ONNX graphs.",
+                "It is damaged or was made for a newer onnxruntime: export it again.",
+            ) from error
+        return cls(session)
+
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """Logits (b, labels) or (b, n, labels); inputs that the graph does not name are left out."""
+        if self.session is None:
+            raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        feed = {name: np.ascontiguousarray(batch[name], dtype=np.int64) for name in self.inputs}
+        return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
+
+    def close(self) -> None:
+        """Free the weights."""
+        self.session = None
+
+
+def options(threads: int | None) -> onnxruntime.SessionOptions:
+    """Session options: ``threads`` inside one call (None or 0: the cores this process may use), waiting without spinning."""
+    chosen = onnxruntime.SessionOptions()
+    chosen.intra_op_num_threads = threads or cores()
+    chosen.inter_op_num_threads = 1
+    chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    chosen.log_severity_level = ERRORS_ONLY
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return chosen
+
+
+def cores() -> int:
+    """Cores this process may run on, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

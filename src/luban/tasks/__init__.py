@@ -1,0 +1,14 @@
+"""The kinds of problem luban knows, by name: one lazy table; nothing is imported until it is asked for."""
+
+from luban.registry import Registry
+
+TASKS = Registry(
+    "task",
+    {
+        "text-classification": "luban.tasks.text_classification:TextClassification",
+        "multi-label-classification": "luban.tasks.multi_label_classification:MultiLabelClassification",
+        "text-regression": "luban.tasks.text_regression:TextRegression",
+        "text-pair": "luban.tasks.text_pair:TextPair",
+        "token-classification": "luban.tasks.token_classification:TokenClassification",
+    },
+)

@@ -1,0 +1,262 @@
+"""The contract of a task: everything luban must know about one kind of problem; no model and no file is opened here.
+
+A task stands in one file, in two halves. The numpy half runs wherever the model is served and never imports torch:
+
+    columns             which columns rows have; `parse` makes one canonical row of a raw record or says what is wrong
+    fit(rows)           the task for these rows: discovers the labels
+    encode(row, enc)    a row as windows of sub-words
+    targets(row, enc)   what the model should have said, one array a window
+    decode(enc, out)    logits of the windows to a `Prediction`, with characters of the original text
+    score(rows, preds)  the scores by their names in the design
+    golden ties         `Prediction.as_json` is what is compared at every hand-off
+
+The torch half is what training needs; torch is imported inside its functions:
+
+    model_class         the transformers class that loads the folder
+    model_config()      what goes into its config.json
+    loss(logits, targets, weights)   the sum over the batch of weighted losses
+
+`luban.testing.TaskContract` holds every task to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.encoding import Encoded, TextEncoder
+from luban.errors import DataError
+from luban.records import Prediction, Row, Rows
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column a task reads: ``aliases`` are other names it is recognised by; ``about`` is said in errors and docs."""
+
+    name: str
+    about: str
+    aliases: tuple[str, ...] = ()
+    required: bool = True
+    target: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How logits become answers: ``temperature`` divides logits; ``thresholds`` by label (multi-label); scale of a value."""
+
+    temperature: float = 1.0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    mean: float = 0.0
+    spread: float = 1.0
+
+
+TEXT = Column("text", "the text", ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"))
+LABEL = Column(
+    "label", "its class", ("category", "class", "intent", "target", "topic", "sentiment", "polarity", "标签", "类别"), target=True
+)
+
+
+class Task(ABC):
+    """One kind of problem; see the module's docstring for the contract. Immutable; ``labels`` in the model's order."""
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]]
+    model_class: ClassVar[str]
+    main_score: str
+    "the score that picks the best checkpoint; larger is better"
+    tags_words: ClassVar[bool] = False
+    "whether outputs are one vector a sub-word (b, n, labels) instead of one a row (b, labels)"
+
+    def __init__(self, labels: Sequence[str] = (), calibration: Calibration | None = None) -> None:
+        self.labels = tuple(labels)
+        self.calibration = calibration or Calibration()
+        self.index = {label: i for i, label in enumerate(self.labels)}
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head."""
+        return max(1, len(self.labels))
+
+    def calibrated(self, calibration: Calibration) -> Self:
+        """The same task with another calibration."""
+        return type(self)(self.labels, calibration)
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, record: Row, *, labelled: bool = True) -> dict[str, Any]:
+        """The canonical row of a raw record; raises `DataError` (column, what, expected, remedy).
+
+        ``labelled=False`` asks for the inputs only (prediction).
+        """
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, rows: Rows) -> Self:
+        """The task for these canonical rows; raises `DataError` when there is nothing to learn (one class only)."""
+
+    @abstractmethod
+    def encode(self, row: Row, encoder: TextEncoder) -> Encoded:
+        """A canonical row as windows."""
+
+    @abstractmethod
+    def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
+        """What the head should say, one array a window; raises `DataError` for a label the task does not know."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
+        """One row's answer from the logits of its windows: each (labels,), or (n, labels) for a tagger."""
+
+    @abstractmethod
+    def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Scores by name over canonical rows and their predictions, in order."""
+
+    @abstractmethod
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+        """Sum of the batch's losses, each times its row's weight; ``smoothing`` is label smoothing where it applies."""
+
+    def model_config(self) -> dict[str, Any]:
+        """Entries of the transformers config that make its class fit this task."""
+        names = self.labels or ("value",)
+        return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+def stitched(encoded: Encoded, outputs: Sequence[Floats]) -> Floats:
+    """Logits of a row from the logits of its windows, weighted by what each window read; (labels,)."""
+    weights = np.array([window.weight for window in encoded.windows], dtype=np.float32)
+    return np.asarray(np.average(np.stack(outputs).astype(np.float32), axis=0, weights=weights), dtype=np.float32)
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities along the last axis."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def required_text(record: Row, column: str) -> str:
+    """A non-empty string of a record; raises `DataError` otherwise."""
+    value = record.get(column)
+    if not isinstance(value, str):
+        raise DataError(
+            f"{value!r} is no text.", f"Column {column!r} holds text.", "Fill it in or remove the row.", column=column
+        )
+    if not value.strip():
+        raise DataError("the text is empty.", "A row needs text to learn from.", "Fill it in or remove the row.", column=column)
+    return value
+
+
+def required_label(record: Row, column: str) -> str:
+    """A non-empty label of a record as text (numbers become their decimal form); raises `DataError` otherwise."""
+    value = record.get(column)
+    if value is None or isinstance(value, list | dict) or (isinstance(value, float) and value != value):
+        raise DataError(f"{value!r} is no label.", "A row needs one label.", "Fill it in or remove the row.", column=column)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    label = str(value).strip()
+    if not label:
+        raise DataError("the label is empty.", "A row needs one label.", "Fill it in or remove the row.", column=column)
+    return label
+
+
+def required_number(record: Row, column: str) -> float:
+    """A finite number of a record; raises `DataError` otherwise."""
+    value = record.get(column)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not np.isfinite(number):
+        raise DataError(f"{value!r} is no number.", "A finite number is expected.", "Mend it or remove the row.", column=column)
+    return number
+
+
+def two_classes(labels: Sequence[str], column: str) -> None:
+    """Raises `DataError` unless there are at least two different labels."""
+    if len(labels) < 2:
+        raise DataError(
+            f"every row has the same label ({labels[0]!r})." if labels else "no row has a label.",
+            "There must be at least two classes to tell apart.",
+            "Add rows of another class, or check that the label column is the right one (--columns label=NAME).",
+            column=column,
+        )
+
+
+def fit_labels(rows: Rows) -> list[str]:
+    """The labels of these rows in sorted order (numbers by value); raises `DataError` unless there are two."""
+    found = {str(row["label"]) for row in rows}
+    labels = sorted(found, key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label))
+    two_classes(labels, "label")
+    return labels
+
+
+def class_index(task: Task, label: object) -> int:
+    """The position of a label in the head; raises `DataError` for one the model does not know."""
+    found = task.index.get(str(label))
+    if found is None:
+        raise unknown_label(label, task.labels)
+    return found
+
+
+def unknown_label(label: object, labels: Sequence[str]) -> DataError:
+    """The error for a label that training did not see."""
+    shown = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
+    return DataError(
+        f"the label {label!r} does not occur in the training rows.", f"Known: {shown}.",
+        "Mend the label, or add training rows that have it.", column="label",
+    )
+
+
+def window_targets(value: float | list[float], encoded: Encoded) -> list[NDArray[Any]]:
+    """The same target for every window of a row: an int64 for a class, float32 otherwise."""
+    kind = np.int64 if isinstance(value, int) else np.float32
+    return [np.array(value, dtype=kind) for _ in encoded.windows]
+
+
+def class_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
+    """The most probable class after temperature."""
+    probabilities = softmax(stitched(encoded, outputs) / task.calibration.temperature)
+    best = int(probabilities.argmax())
+    scores = {label: float(p) for label, p in zip(task.labels, probabilities, strict=True)}
+    return Prediction(
+        label=task.labels[best], score=float(probabilities[best]), scores=scores, tokens=encoded.tokens,
+        windows=len(encoded.windows), truncated=encoded.truncated,
+    )
+
+
+def value_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
+    """The number, scaled back to the rows' mean and spread."""
+    value = float(stitched(encoded, outputs)[0]) * task.calibration.spread + task.calibration.mean
+    return Prediction(value=value, tokens=encoded.tokens, windows=len(encoded.windows), truncated=encoded.truncated)
+
+
+def fit_scale(rows: Rows) -> Calibration:
+    """Mean and spread of the rows' numbers, so that the head learns numbers around 0; raises `DataError` if all are equal."""
+    values = np.array([float(row["label"]) for row in rows])
+    if len(values) == 0 or float(values.std()) == 0.0:
+        raise DataError(
+            f"every row has the same value ({values[0] if len(values) else 'none'}).", "There must be different values to learn.",
+            "Check that the label column is the right one (--columns label=NAME).", column="label",
+        )
+    return Calibration(mean=float(values.mean()), spread=float(values.std()))
+
+
+def class_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Weighted sum of cross-entropies of a (b, labels) head."""
+    from torch.nn.functional import cross_entropy
+
+    return (cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing) * weights).sum()
+
+
+def squared_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of squared errors of a (b, 1) head."""
+    return ((logits.squeeze(-1) - targets).square() * weights).sum()
