@@ -144,6 +144,15 @@ class EpochEnd:
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long piece of work is: ``done`` of ``total``; ``what`` names the work in one or two words."""
+
+    what: str
+    done: int
+    total: int
+
+
 Watch = Callable[[object], None]
 "whoever wants to see work go by: called with `Forecast`, `Step`, `EpochEnd` ...; it prints, logs or ignores them"
 
