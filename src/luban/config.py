@@ -95,6 +95,7 @@ class ServeConfig(Section):
     batch_tokens: int = Field(2048, ge=8, description="most sub-words in one call of the model")
     max_body: int = Field(2**20, ge=1024, description="bytes of the largest request body")
     max_rows: int = Field(256, ge=1, description="rows in the largest request")
+    max_text: int = Field(100_000, ge=1, description="characters of the longest text")
     drain: float = Field(10.0, ge=0, description="seconds that running requests get after SIGTERM")
 
 

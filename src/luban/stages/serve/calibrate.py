@@ -1,0 +1,156 @@
+"""Finds out how this machine answers fastest with this model, before the first request; it serves nothing.
+
+Three questions, each settled by a short interleaved measurement on the model's own golden rows: several calls at once with
+one thread each, or one call with all threads; rows one by one, or those of equal length together; and how many.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from luban.config import ServeConfig
+from luban.encoding import Encoded
+from luban.folder import Folder
+from luban.predict import Predictor
+from luban.records import Prediction
+from luban.stages.serve.served import Served
+
+Way = TypeVar("Way")
+
+ROUNDS = 5
+SECONDS = 0.05
+"of one measurement; a calibration takes about 10 * ROUNDS * SECONDS, model loading aside"
+GAIN = 1.05
+"more threads a call, or a larger batch, must be this much faster: both make other requests wait"
+TEXTS = (
+    "Where is my order?",
+    "I would like to change the address of a delivery that is on its way.",
+    "The card I ordered two weeks ago still has not arrived, can you tell me what happened to it?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model is run: ``workers`` calls at once, of ``threads`` each, at most ``batch_rows`` rows of equal length.
+
+    ``measured``: rows a second of each way that was tried.
+    """
+
+    threads: int
+    workers: int
+    batch_rows: int
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.measured.items())
+        way = f"{_count(self.workers, 'call')} at once, {_count(self.threads, 'thread')} each, {self.batch_rows} equal rows at most"
+        return f"{way} (rows/s: {tried})" if tried else way
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What the calibration of one model chose; told to whoever watches."""
+
+    model: str
+    plan: Plan
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A warm predictor, how to run it, and an answer it gave."""
+
+    predictor: Predictor
+    plan: Plan
+    sample: Prediction
+
+
+def calibrate(served: Served, config: ServeConfig) -> Running:
+    """The predictor to use, warmed up, and how to run it."""
+    cores = _cores()
+    sample = _sample(served)
+    ways = [(threads, max(1, cores // threads)) for threads in _threads(served, config, cores)]
+    predictors = {threads: served.reopened(threads) for threads, _ in ways}
+    rates = _race(
+        {
+            f"{workers} x {_count(threads, 'thread')}": _rate(predictors[threads], workers, [[row] for row in sample])
+            for threads, workers in ways
+        }
+    )
+    threads, workers = _first_good(dict(zip(ways, rates.values(), strict=True)))
+    predictor = predictors[threads]
+    predictor.max_rows, predictor.max_tokens = config.batch_rows, config.batch_tokens
+    sizes = [size for size in (1, 2, 4, 8, 16) if size < config.batch_rows] + [config.batch_rows]
+    grouped = _race(
+        {f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes} if len(sizes) > 1 else {}
+    )
+    size = _first_good(dict(zip(sizes, grouped.values(), strict=True))) if grouped else sizes[0]
+    predictor.max_rows = size
+    return Running(predictor, Plan(threads, workers, size, {**rates, **grouped}), predictor.answer(sample[:1])[0])
+
+
+def _threads(served: Served, config: ServeConfig, cores: int) -> list[int]:
+    if config.threads:
+        return [config.threads]
+    if served.path is None:
+        return [served.threads or 1]
+    return sorted({1, cores})
+
+
+def _sample(served: Served) -> list[Encoded]:
+    """Rows of the lengths this model meets: its golden rows where it has some, made ones otherwise."""
+    predictor = served.predictor
+    golden = Folder.open(served.path, verify=False).golden() if served.path else []
+    rows = [g.row for g in golden] or [dict.fromkeys(served.inputs, text) for text in TEXTS]
+    encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
+    return [row for row in encoded if len(row.windows) == 1] or encoded
+
+
+def _rate(predictor: Predictor, workers: int, calls: Sequence[Sequence[Encoded]]) -> Callable[[], float]:
+    """A measurement: rows a second of so many threads that call the model one after the other."""
+
+    def drive(offset: int) -> int:
+        end, rows, i = time.perf_counter() + SECONDS, 0, offset
+        while time.perf_counter() < end:
+            call = calls[i % len(calls)]
+            predictor.answer(call)
+            rows, i = rows + len(call), i + 1
+        return rows
+
+    def measure() -> float:
+        with ThreadPoolExecutor(workers) as pool:
+            started = time.perf_counter()
+            rows = sum(pool.map(drive, range(workers)))
+            return rows / (time.perf_counter() - started)
+
+    return measure
+
+
+def _race(measurements: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """The best of each over interleaved rounds: other processes only ever make a round slower; one round is warm-up."""
+    seen: dict[str, list[float]] = {name: [] for name in measurements}
+    for round_ in range(ROUNDS + 1):
+        for name, measure in measurements.items():
+            rate = measure()
+            if round_:
+                seen[name].append(rate)
+    return {name: max(rates) for name, rates in seen.items()}
+
+
+def _first_good(rates: Mapping[Way, float]) -> Way:
+    """The first way that no other beats clearly; ways are listed with the least cost to others first."""
+    best = max(rates.values())
+    return next(way for way, rate in rates.items() if rate * GAIN >= best)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

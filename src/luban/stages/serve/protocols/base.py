@@ -1,0 +1,38 @@
+"""What the protocols share: the question they make of a body, and what they may say of a model; no protocol stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from luban.records import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was understood: rows by column, the client's own id, and what it wants back (empty: everything)."""
+
+    rows: list[Mapping[str, Any]]
+    id: str | None = None
+    wanted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a protocol may tell of a model. ``sample``: an answer of it, which shows the fields its answers have."""
+
+    name: str
+    fingerprint: str
+    task: str
+    labels: tuple[str, ...]
+    inputs: tuple[str, ...]
+    columns: tuple[str, ...]
+    sample: Prediction
+    explains: bool = False
+    about: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The short fingerprint: another model under the same name has another version."""
+        return self.fingerprint[:12]

@@ -1,0 +1,67 @@
+"""What is served: a model by its name, and everything the server must know of it; nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luban.folder import Folder
+from luban.predict import Predictor
+from luban.records import Evidence, Row
+
+Explain = Callable[[str | Row], Evidence]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model of a server.
+
+    ``task`` and ``labels`` are told to clients; ``explain`` answers /explain where it is given; ``threads`` is what the
+    predictor was opened with, and ``path`` its folder, from which the calibration may open it with another number.
+    """
+
+    name: str
+    fingerprint: str
+    predictor: Predictor
+    task: str
+    labels: tuple[str, ...] = ()
+    explain: Explain | None = None
+    path: Path | None = None
+    threads: int | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, model: str | Path | Folder, *, name: str = "", threads: int = 1, explain: Explain | None = None) -> Served:
+        """Open a folder for serving, golden rows re-run; raises `FolderError` or `ParityError`.
+
+        ``name`` defaults to the name in the manifest; ``threads``: processor threads of one call.
+        """
+        folder = model if isinstance(model, Folder) else Folder.open(model)
+        predictor = Predictor.open(folder, threads=threads, stage="serve")
+        manifest = folder.manifest
+        about = {
+            "runtime": manifest.runtime,
+            "base": manifest.base.name,
+            "max_length": manifest.max_length,
+            "scores": {split: dict(scores) for split, scores in manifest.scores.items()},
+        }
+        return cls(
+            name or manifest.name, manifest.fingerprint, predictor, manifest.task, manifest.labels, explain, folder.path, threads, about
+        )
+
+    def reopened(self, threads: int) -> Predictor:
+        """The same model with another number of threads a call; the golden rows were already checked."""
+        if self.path is None or threads == self.threads:
+            return self.predictor
+        return Predictor.open(Folder.open(self.path, verify=False), threads=threads, check=False)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns a client must send, each a text."""
+        return tuple(c.name for c in self.predictor.task.columns if c.required and not c.target) or ("text",)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns a client may send."""
+        return tuple(c.name for c in self.predictor.task.columns if not c.target)
