@@ -44,11 +44,20 @@ class DataError(LubanError):
         row: int | None = None,
         column: str | None = None,
     ) -> None:
-        self.file, self.row, self.column = file, row, column
+        self.file, self.row, self.column, self.fact = file, row, column, happened
         place = ", ".join(
             f"{name} {value}" for name, value in (("file", file), ("row", row), ("column", column)) if value is not None
         )
         super().__init__(f"{place}: {happened}" if place else happened, expected, remedy)
+
+    def at(self, *, file: str | Path | None = None, row: int | None = None, column: str | None = None) -> DataError:
+        """The same error with the place filled in where it was not known yet."""
+        return DataError(
+            self.fact, self.expected, self.remedy,
+            file=self.file if self.file is not None else file,
+            row=self.row if self.row is not None else row,
+            column=self.column if self.column is not None else column,
+        )
 
 
 class ConfigError(LubanError):

@@ -1,0 +1,253 @@
+"""The stage itself: a source to rows that a task can learn from, split without leaks, with nothing dropped silently."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from luban.config import PrepareConfig
+from luban.errors import DataError
+from luban.records import Prepared, Reject, Row, Rows
+from luban.stages.prepare.base import PARTS, Table
+from luban.stages.prepare.columns import is_known, recognise
+from luban.stages.prepare.rows import IN_MEMORY, Part, Reading, read_part
+from luban.stages.prepare.sources import open_source
+from luban.stages.prepare.split import split, text_key
+from luban.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Canonical rows of a source by part ("train", "valid", "test"; a source without parts is all "train")."""
+
+    task: str
+    source: str
+    parts: Mapping[str, Part]
+    columns: Mapping[str, str]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        return tuple(reject for part in self.parts.values() for reject in part.rejects)
+
+
+def load(
+    source: str,
+    task: type[Task],
+    *,
+    config: PrepareConfig | None = None,
+    labelled: bool = True,
+) -> Loaded:
+    """Rows of a source, canonical for a task; ``config`` gives columns, cleaning, strictness and the group column.
+
+    ``labelled=False`` reads inputs only, for prediction. Raises `DataError` naming file, row and column.
+    """
+    config = config or PrepareConfig()
+    opened = open_source(source, is_known(task, config.columns))
+    how = Reading(task, config.columns, config.clean, config.strict, config.group, labelled)
+    parts: dict[str, Part] = {}
+    columns: dict[str, str] = {}
+    notes: dict[str, Any] = {"files": {}}
+    for name, tables in opened.tables.items():
+        part = name or "train"
+        if part not in PARTS:
+            notes.setdefault("parts_passed_over", []).append(part)
+            continue
+        read = _read(part, tables, how)
+        columns = columns or dict(read[1])
+        parts[part] = read[0]
+        notes["files"] |= {part: [_about(table) for table in tables]}
+    if opened.passed_over:
+        notes["files_passed_over"] = list(opened.passed_over)
+    if not parts:
+        raise DataError(
+            "there is no part named train, valid or test.", f"Its parts: {', '.join(opened.tables)}.",
+            "Name the files one by one (--valid, --test).", file=source,
+        )
+    return Loaded(task.name, source, parts, columns, notes)
+
+
+def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
+    """Rows of ``config.source`` (and ``valid``, ``test``) for ``task``, cleaned, checked to be learnable, and split.
+
+    Rows in = rows out + rejects. ``notes``: ``sample`` (three rows), ``files``, ``rows``, ``labels``, ``cleaned``, and what
+    was found. Raises `DataError`, with ``strict`` at the first bad row.
+    """
+    if not config.source:
+        raise DataError("no source was given.", "A file, a folder or hf:NAME[:CONFIG].", "Name the rows to learn from.")
+    loaded = load(config.source, task, config=config)
+    parts = dict(loaded.parts)
+    notes = dict(loaded.notes)
+    for name, source in (("valid", config.valid), ("test", config.test)):
+        if source:
+            other = load(source, task, config=config)
+            parts[name] = _only(other, name)
+            notes["files"] = {**notes["files"], name: [about for files in other.notes["files"].values() for about in files]}
+    if "train" not in parts:
+        raise DataError(
+            "there is no train part.", f"Found: {', '.join(sorted(parts))}.",
+            "Name the file to train on as the source (and --valid, --test for others).", file=config.source,
+        )
+    seen = sum(part.seen for part in parts.values())
+    if config.drop_duplicates:
+        parts = {name: _unique(part, name, config.source) for name, part in parts.items()}
+    parts = {name: _labelled(part, name, parts["train"]) for name, part in parts.items()}
+    rejects = tuple(reject for part in parts.values() for reject in part.rejects)
+    _learnable(parts["train"].rows, task, config.source)
+    train, valid, test = _parted(parts, config)
+    rows = {"train": len(train), "valid": len(valid), "test": len(test)}
+    assert seen == sum(rows.values()) + len(rejects), "a row was lost"
+    notes |= {
+        "sample": [dict(row) for row in _first(train, 3)],
+        "rows": rows,
+        "rows_in": seen,
+        "cleaned": sum(part.cleaned for part in parts.values()),
+    }
+    return Prepared(
+        task.name, config.source, train, valid, test, rejects, loaded.columns, fingerprint(train, valid, test), notes
+    )
+
+
+def fingerprint(*parts: Rows) -> str:
+    """SHA-256 of the canonical JSON of all rows, part by part, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"part\n")
+        for row in part:
+            digest.update(json.dumps(dict(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_rejects(path: str | Path, rejects: Sequence[Reject]) -> Path:
+    """Rejected rows as JSON lines (source, row, reason, column, content), written whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(
+        "".join(json.dumps(reject.as_json(), ensure_ascii=False) + "\n" for reject in rejects), encoding="utf8"
+    )
+    temporary.replace(path)
+    return path
+
+
+def _read(part: str, tables: tuple[Table, ...], how: Reading) -> tuple[Part, dict[str, str]]:
+    """A part's rows; one that has the inputs but no target column (an unlabelled test) is rejected whole, with that reason."""
+    recognised = []
+    for table in tables:
+        try:
+            columns = recognise(table, how.task, how.columns, labelled=how.labelled)
+        except DataError:
+            if part != "test" or not how.labelled:
+                raise
+            recognise(table, how.task, {}, labelled=False)
+            reason = "the test part has no labels."
+            rejects = tuple(
+                Reject(str(table.file), number, reason) for table in tables for number, _ in table.items()
+            )
+            return Part([], rejects=rejects, seen=len(rejects)), {}
+        if how.group and how.group not in table.columns:
+            raise DataError(
+                f"there is no column {how.group!r} to group by.", f"The columns are: {', '.join(table.columns)}.",
+                "Name one of them (--group).", file=table.file, column=how.group,
+            )
+        recognised.append((table, columns))
+    read = read_part(tuple(recognised), how)
+    if not len(read.rows) and not read.rejects:
+        raise DataError("there are no rows.", "At least one row was expected.", "Fill the file.", file=tables[0].file)
+    return read, recognised[0][1]
+
+
+def _about(table: Table) -> dict[str, Any]:
+    return {"file": str(table.file), "format": table.format, "columns": list(table.columns), **table.notes}
+
+
+def _only(loaded: Loaded, name: str) -> Part:
+    """The part that a separate source was named for: its one part, or the one of several with that name."""
+    if len(loaded.parts) == 1:
+        return next(iter(loaded.parts.values()))
+    if name in loaded.parts:
+        return loaded.parts[name]
+    raise DataError(
+        f"none of its parts is {name!r}.", f"Its parts: {', '.join(loaded.parts)}.", "Name one file.", file=loaded.source
+    )
+
+
+def _unique(part: Part, name: str, source: str) -> Part:
+    """The part with later copies of a row (same text, same target) rejected."""
+    first: dict[str, int] = {}
+    keep: list[int] = []
+    rejects = list(part.rejects)
+    for i, row in enumerate(part.rows):
+        key = json.dumps(dict(row), ensure_ascii=False, sort_keys=True)
+        if first.setdefault(key, i) == i:
+            keep.append(i)
+        else:
+            reason = f"the same text and label as row {part.lines[first[key]]}."
+            rejects.append(Reject(part.sources[0] if part.sources else source, part.lines[i], reason, content=key[:200]))
+    groups = tuple(part.groups[i] for i in keep) if part.groups else ()
+    lines = type(part.lines)("q", [part.lines[i] for i in keep])
+    return replace(part, rows=take(part.rows, keep), lines=lines, groups=groups, rejects=tuple(rejects))
+
+
+def _labelled(part: Part, name: str, train: Part) -> Part:
+    """A tagger's test part in which no word of any row is tagged was published without its tags: rejected whole."""
+    if name != "test" or part is train or not len(part.rows) or "tags" not in part.rows[0]:
+        return part
+    if len(part.rows) < 20 or any(tag != "O" for row in part.rows for tag in row["tags"]):
+        return part
+    source = part.sources[0] if part.sources else ""
+    reason = "no row of the test part has an entity: it was published without its tags."
+    rejects = [Reject(source, line, reason) for line in part.lines]
+    return replace(part, rows=[], groups=(), rejects=(*part.rejects, *rejects))
+
+
+def _learnable(rows: Rows, task: type[Task], source: str) -> None:
+    if not len(rows):
+        raise DataError("no row was left to learn from.", "At least one good row.", "See the rejects.", file=source)
+    try:
+        task.fit(rows)
+    except DataError as error:
+        raise error.at(file=source) from error
+
+
+def _parted(parts: Mapping[str, Part], config: PrepareConfig) -> tuple[Rows, Rows, Rows]:
+    """Train, valid and test, the missing ones split off the training rows as far as they are asked for."""
+    train = parts["train"]
+    valid = parts["valid"].rows if "valid" in parts else None
+    test = parts["test"].rows if "test" in parts and len(parts["test"].rows) else None
+    shares = ([] if valid is not None else [config.valid_share]) + (
+        [config.test_share] if test is None and config.test_share else []
+    )
+    if not shares:
+        return train.rows, valid if valid is not None else [], test if test is not None else []
+    cut = [take(train.rows, part) for part in split(train.rows, shares, seed=config.seed, groups=train.groups, file=config.source)]
+    rest = cut.pop()
+    valid = valid if valid is not None else cut.pop(0)
+    return rest, valid, test if test is not None else cut.pop(0) if cut else []
+
+
+def take(rows: Rows, indices: Sequence[int]) -> Rows:
+    """These rows as a table of their own (a view where they are many)."""
+    table = getattr(rows, "data", None)
+    if table is None:
+        return [rows[i] for i in indices]
+    if table.nbytes > IN_MEMORY:
+        return rows.select(indices)  # type: ignore[attr-defined,no-any-return]
+    import datasets
+    import pyarrow as pa
+
+    return datasets.Dataset(table.table.take(pa.array(indices, type=pa.int64())))
+
+
+def _first(rows: Rows, count: int) -> list[Row]:
+    return [rows[i] for i in range(min(count, len(rows)))]
+
+
+def leaked(train: Rows, test: Rows) -> list[int]:
+    """Indices of the test rows whose normalised text stands in train."""
+    known = {text_key(row) for row in train}
+    return [i for i, row in enumerate(test) if text_key(row) in known]
