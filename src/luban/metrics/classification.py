@@ -101,6 +101,15 @@ def averages(table: Sequence[ClassScore]) -> dict[str, float]:
     return out
 
 
+def average_rows(table: Sequence[ClassScore]) -> list[ClassScore]:
+    """`averages` as rows under a table, labelled ``macro``, ``micro`` and ``weighted``."""
+    scores = averages(table)
+    met = [score for score in table if score.support or score.predicted]
+    counts = [sum(getattr(score, name) for score in met) for name in ("support", "predicted", "correct")]
+    kinds = ("macro", "micro", "weighted")
+    return [ClassScore(k, *(scores[f"{k}_{name}"] for name in ("precision", "recall", "f1")), *counts) for k in kinds]
+
+
 def f1_averages(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
     """``macro_f1``, ``micro_f1`` and ``weighted_f1``."""
     return only_f1(averages(class_table(gold, predicted, labels)))

@@ -1,0 +1,281 @@
+"""Small inline SVG pictures of an evaluation: bars, heat map, curves; colours come from the page's style sheet.
+
+Every function gives one <svg> as text. All words that come from data are escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, log10
+
+from luban.metrics.calibration import Bin
+from luban.metrics.classification import ClassScore
+from luban.stages.evaluate.base import Slice
+from luban.stages.evaluate.words import filled
+
+WIDE = 480
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A rectangle of the picture, ``left`` to ``right`` and ``top`` to ``bottom``, and the values at its edges."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_range: Point = (0.0, 1.0)
+    y_range: Point = (0.0, 1.0)
+
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        return self.left + (self.right - self.left) * (value - low) / ((high - low) or 1.0)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        return self.bottom - (self.bottom - self.top) * (value - low) / ((high - low) or 1.0)
+
+
+def class_bars(table: Sequence[ClassScore]) -> str:
+    """F1 a class as bars, precision and recall as the ends of a line, support on the right."""
+    step, head = 24, 8
+    plane = Plane(150, WIDE - 44, head, head + step * len(table))
+    parts = [grid_x(plane, [0, 0.25, 0.5, 0.75, 1.0], percent)]
+    for i, score in enumerate(table):
+        y = head + step * i + step / 2
+        told = f"{score.label}: F1 {score.f1:.3f}, precision {score.precision:.3f}, recall {score.recall:.3f}"
+        ends = sorted((score.precision, score.recall))
+        parts.append(
+            f"<g><title>{escape(told)}</title>"
+            + text(142, y + 4, short(score.label, 20), "end")
+            + rect(plane.x(0), y - 8, plane.x(score.f1) - plane.x(0), 16, "bar")
+            + line(plane.x(ends[0]), y, plane.x(ends[1]), y, "join")
+            + dot(plane.x(score.precision), y, 3.5, "precision")
+            + dot(plane.x(score.recall), y, 3.5, "recall")
+            + text(WIDE - 4, y + 4, f"{score.support:,}", "end", "muted")
+            + "</g>"
+        )
+    key_y = plane.bottom + 40
+    legend = (
+        dot(156, key_y - 4, 3.5, "precision") + words(166, key_y, "precision") + dot(256, key_y - 4, 3.5, "recall")
+    ) + words(266, key_y, "recall")
+    return svg(WIDE, key_y + 10, "".join(parts) + legend, "classes")
+
+
+def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Gold by row, answer by column; the shade is the share of the row, numbers stand where there is room."""
+    k = len(labels)
+    left = min(140.0, 30 + 7.0 * max(visual(short(label, 18)) for label in labels))
+    cell = min(64.0, (WIDE - left - 12) / k)
+    deep = 24 + min(110.0, 5.2 * max(visual(short(label, 18)) for label in labels))
+    parts = []
+    for i, row in enumerate(counts):
+        total = max(1, sum(row))
+        y = 6 + cell * i
+        parts.append(text(left - 8, y + cell / 2 + 4, short(labels[i], 18), "end", tip=labels[i]))
+        for j, count in enumerate(row):
+            parts.append(_cell(left + cell * j, y, cell, (count, total), f"{labels[i]} → {labels[j]}: {count}", i == j))
+    bottom = 6 + cell * k
+    for j, label in enumerate(labels):
+        x = left + cell * (j + 0.5)
+        turned = f'transform="rotate(-42 {x:.1f} {bottom + 14:.1f})"'
+        parts.append(text(x, bottom + 14, short(label, 18), "end", extra=turned, tip=label))
+    return svg(left + cell * k + 12, bottom + deep, "".join(parts), "confusion")
+
+
+def reliability_curve(bins: Sequence[Bin]) -> str:
+    """Share right against stated probability, with the diagonal, and below how many answers stated it."""
+    plane = Plane(52, WIDE - 14, 10, 260)
+    most = max(b.rows for b in bins)
+    parts = [grid_x(plane, [0, 0.25, 0.5, 0.75, 1], percent), grid_y(plane, [0, 0.25, 0.5, 0.75, 1], percent)]
+    parts.append(line(plane.x(0), plane.y(0), plane.x(1), plane.y(1), "ideal"))
+    parts.append(path([(plane.x(b.confidence), plane.y(b.accuracy)) for b in bins], "curve"))
+    for b in bins:
+        x, y = plane.x(b.confidence), plane.y(b.accuracy)
+        told = f"{b.low:.0%}-{b.high:.0%}: n={b.rows:,}, {b.confidence:.1%} → {b.accuracy:.1%}"
+        high = 54 * b.rows / most
+        parts.append(
+            f"<g><title>{told}</title>"
+            + line(x, plane.y(b.confidence), x, y, "gap")
+            + dot(x, y, 3 + 5 * (b.rows / most) ** 0.5, "point")
+            + rect(plane.x(b.low) + 1.5, 366 - high, plane.x(b.high) - plane.x(b.low) - 3, high, "quiet")
+            + "</g>"
+        )
+    parts.append(words(plane.left + 8, plane.top + 14, "was_right", "muted"))
+    parts.append(words(plane.right, 300, "said", "muted", "end"))
+    return svg(WIDE, 370, "".join(parts), "calibration")
+
+
+def length_bars(slices: Sequence[Slice], score: str) -> str:
+    """Error by length: 1 - score, or the score itself where smaller is better."""
+    flip = score != "mae"
+    errors = [1 - s.score if flip else s.score for s in slices]
+    ends = [sorted(1 - v if flip else v for v in s.interval) for s in slices]
+    top = max([e[1] for e in ends if e[1] == e[1]] + errors) or 1.0
+    marks = ticks(0, min(1.0, top * 1.05) if flip else top * 1.05)
+    plane = Plane(52, WIDE - 14, 26, 230, (0, len(slices)), (0, max(marks[-1], top)))
+    parts = [grid_y(plane, marks, percent if flip else plain), words(52, 14, f"error_{score}", "muted")]
+    for i, (s, error, (low, high)) in enumerate(zip(slices, errors, ends, strict=True)):
+        x, width = plane.x(i + 0.5), (plane.right - plane.left) / len(slices) * 0.62
+        told = f"{s.low}-{s.high}: {error:.3f}, n={s.rows:,}"
+        parts.append(
+            f"<g><title>{told}</title>"
+            + rect(x - width / 2, plane.y(error), width, plane.bottom - plane.y(error), "bar")
+            + whisker(x, plane.y(low), plane.y(high))
+            + text(x, plane.bottom + 18, f"{s.low}–{s.high}" if s.low < s.high else str(s.low), "middle")
+            + text(x, plane.bottom + 34, f"n={s.rows:,}", "middle", "muted")
+            + "</g>"
+        )
+    return svg(WIDE, 288, "".join(parts) + words(plane.right, 284, "length", "muted", "end"), "lengths")
+
+
+def learning_curve(losses: Sequence[Point], scores: Sequence[Point], name: str, unit: str) -> str:
+    """Loss above, score below, over the same steps; the best score is ringed."""
+    xs = [x for x, _ in [*losses, *scores]]
+    across = (min(xs), max(xs))
+    parts = []
+    for (top, bottom), points, key in (((26, 130), losses, "loss"), ((172, 276), scores, name)):
+        if not points:
+            continue
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        marks = ticks(low, high, 3)
+        plane = Plane(52, WIDE - 14, top, bottom, across, (min(marks[0], low), max(marks[-1], high)))
+        drawn = [(plane.x(x), plane.y(y)) for x, y in points]
+        parts += [grid_y(plane, marks, plain), words(52, top - 10, key, "muted")]
+        parts.append(path(drawn, "curve" if key == name else "loss"))
+        if key == name:
+            parts += [dot(x, y, 3, "point") for x, y in drawn]
+            best = max(range(len(points)), key=lambda i: -points[i][1] if name == "mae" else points[i][1])
+            parts.append(dot(*drawn[best], 7, "ring") + _beside(plane, drawn[best], f"{points[best][1]:.4g}"))
+    plane = Plane(52, WIDE - 14, 172, 276, across)
+    marks = [mark for mark in ticks(*across) if across[0] <= mark <= across[1]]
+    parts.append(grid_x(plane, marks, plain) + words(plane.right, 314, unit, "muted", "end"))
+    return svg(WIDE, 320, "".join(parts), "learning")
+
+
+def scatter(points: Sequence[Point]) -> str:
+    """Answer (upwards) against gold (to the right), with the diagonal."""
+    values = [value for point in points for value in point]
+    marks = ticks(min(values), max(values))
+    ends = (min(marks[0], *values), max(marks[-1], *values))
+    plane = Plane(52, WIDE - 14, 26, 380, ends, ends)
+    parts = [grid_x(plane, marks, plain), grid_y(plane, marks, plain)]
+    parts.append(line(plane.x(ends[0]), plane.y(ends[0]), plane.x(ends[1]), plane.y(ends[1]), "ideal"))
+    parts += [dot(plane.x(gold), plane.y(answer), 3, "cloud") for gold, answer in points]
+    parts.append(words(52, 14, "answer", "muted") + words(plane.right, 416, "gold", "muted", "end"))
+    return svg(WIDE, 422, "".join(parts), "scatter")
+
+
+def score_line(value: float, interval: Point | None, ends: Point) -> str:
+    """One score as a dot with its interval on a line from ``ends[0]`` to ``ends[1]``."""
+    plane = Plane(6, 194, 0, 20, ends)
+    parts = line(plane.left, 10, plane.right, 10, "axis")
+    if interval is not None:
+        parts += line(plane.x(interval[0]), 10, plane.x(interval[1]), 10, "join")
+    return svg(200, 20, parts + dot(plane.x(value), 10, 4.5, "point"), "interval", low=ends[0], high=ends[1])
+
+
+def svg(width: float, height: float, inner: str, name: str, **values: object) -> str:
+    """A picture of ``width`` x ``height`` units that fills its column, never larger than 1.25 times."""
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width * 1.25:.0f}px"'
+    return f'<svg {size} role="img" aria-label="{filled(name, **values)[0]}">{inner}</svg>'
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round values that cover low to high, about ``count`` of them."""
+    span = (high - low) or abs(high) or 1.0
+    rough = span / max(1, count - 1)
+    power = 10.0 ** floor(log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+
+
+def percent(value: float) -> str:
+    return f"{value * 100:.4g}%"
+
+
+def plain(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def short(label: str, most: int) -> str:
+    """The label cut to ``most`` columns, of which a Chinese character takes two."""
+    if visual(label) <= most:
+        return label
+    kept = label
+    while kept and visual(kept) > most - 1:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def visual(label: str) -> int:
+    return sum(2 if ord(char) > 0x2E80 else 1 for char in label)
+
+
+def grid_x(plane: Plane, marks: Sequence[float], style: Callable[[float], str]) -> str:
+    named = [(plane.x(mark), style(mark)) for mark in marks]
+    lines = [line(x, plane.top, x, plane.bottom, "grid") for x, _ in named]
+    return "".join(lines + [text(x, plane.bottom + 18, name, "middle", "muted") for x, name in named])
+
+
+def grid_y(plane: Plane, marks: Sequence[float], style: Callable[[float], str]) -> str:
+    named = [(plane.y(mark), style(mark)) for mark in marks]
+    lines = [line(plane.left, y, plane.right, y, "grid") for y, _ in named]
+    return "".join(lines + [text(plane.left - 8, y + 4, name, "end", "muted") for y, name in named])
+
+
+def text(
+    x: float, y: float, words: str, anchor: str = "start", kind: str = "", *, extra: str = "", tip: str = ""
+) -> str:
+    hint = f"<title>{escape(tip)}</title>" if tip else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}" {extra}>{escape(words)}{hint}</text>'
+
+
+def words(x: float, y: float, key: str, kind: str = "", anchor: str = "start") -> str:
+    """A phrase in both languages, of which the page shows one."""
+    pair = zip(("en", "zh"), filled(key), strict=True)
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}"'
+    return "".join(f'<text {place} lang="{language}">{phrase}</text>' for language, phrase in pair)
+
+
+def rect(x: float, y: float, width: float, height: float, kind: str, extra: str = "") -> str:
+    size = f'width="{max(0.0, width):.1f}" height="{max(0.0, height):.1f}"'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} rx="2" class="{kind}" {extra}/>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
+
+
+def dot(x: float, y: float, radius: float, kind: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="{kind}"/>'
+
+
+def path(points: Sequence[Point], kind: str) -> str:
+    joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{joined}" class="{kind}"/>'
+
+
+def whisker(x: float, low: float, high: float) -> str:
+    if low != low or high != high:
+        return ""
+    return line(x, low, x, high, "join") + line(x - 5, low, x + 5, low, "join") + line(x - 5, high, x + 5, high, "join")
+
+
+def _cell(x: float, y: float, size: float, part: tuple[int, int], told: str, right: bool) -> str:
+    share = part[0] / part[1]
+    shade = f'style="fill-opacity:{share**0.6:.2f}"' if part[0] else 'style="fill-opacity:0"'
+    box = rect(x + 0.5, y + 0.5, size - 1, size - 1, "hit" if right else "miss", shade)
+    number = text(x + size / 2, y + size / 2 + 4, f"{part[0]}", "middle", "on" if share > 0.45 else "")
+    shown = number if part[0] and size >= 9 * len(str(part[0])) else ""
+    return f"<g><title>{escape(told)}</title>{rect(x + 0.5, y + 0.5, size - 1, size - 1, 'empty')}{box}{shown}</g>"
+
+
+def _beside(plane: Plane, place: Point, label: str) -> str:
+    """A label next to a point, on the side where there is room."""
+    right = place[0] < plane.right - 60
+    return text(place[0] + (12 if right else -12), place[1] + 4, label, "start" if right else "end", "strong")

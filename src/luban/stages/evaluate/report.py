@@ -1,0 +1,287 @@
+"""An evaluation as one HTML file that needs no network: scores, pictures, and the worst mistakes to read.
+
+Every word that comes from data is escaped; besides, the page's own policy lets no script run but the file's own and
+nothing be fetched.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from luban.folder import write_text
+from luban.metrics.classification import ClassScore
+from luban.stages.evaluate import plots
+from luban.stages.evaluate.base import Confusion
+from luban.stages.evaluate.evaluation import Evaluation
+from luban.stages.evaluate.mistakes import mistakes_card
+from luban.stages.evaluate.words import both
+
+BARS = 18
+"classes shown as bars; the table holds all"
+WHOLE_MATRIX, PART_MATRIX = 26, 16
+"classes up to which the confusion matrix is shown whole, and how many of the confused ones beyond"
+PLAIN = frozenset({"mae", "pearson", "spearman"})
+"scores that are no percentage"
+
+
+def write_report(evaluation: Evaluation, path: str | Path) -> None:
+    """Write the page; the directory is made where it is missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, page(evaluation))
+
+
+def page(evaluation: Evaluation) -> str:
+    """The whole page as HTML."""
+    here = files("luban.stages.evaluate")
+    style, script = ((here / name).read_text(encoding="utf8") for name in ("report.css", "report.js"))
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    cards = (
+        scores_card,
+        classes_card,
+        confusion_card,
+        scatter_card,
+        calibration_card,
+        lengths_card,
+        learning_card,
+        cost_card,
+        mistakes_card,
+    )
+    body = "".join(card(evaluation) for card in cards)
+    return (
+        '<!doctype html>\n<html lang="en" data-lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(evaluation.model)} · luban</title><style>{style}</style></head>\n"
+        f'<body><main>{head(evaluation)}<div class="grid">{body}</div></main>\n'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def head(e: Evaluation) -> str:
+    """Name, headline score, and one sentence that says it in words."""
+    interval = e.intervals.get(e.main_score)
+    around = both("interval", **_ends(e.main_score, interval)) if interval else ""
+    facts = [
+        (f"{e.rows:,}", both("rows")),
+        (milliseconds(e.latency_ms["p50"]), both("p50")),
+        (size(e.bytes), both("bytes")),
+    ]
+    told = "".join(f'<div class="fact"><b>{value}</b><span>{name}</span></div>' for value, name in facts)
+    rejects = f'<p class="note">{both("rejects", rejects=f"{e.rejects:,}")}</p>' if e.rejects else ""
+    return (
+        f'<header><div><h1>{escape(e.model)}</h1><div class="soft">{escape(e.task)} · {both("evaluation")} · '
+        f'<span class="print">{escape(e.fingerprint[:12])}</span></div></div>'
+        f'<button id="language" type="button">{both("language")}</button></header>'
+        f'<p class="lead">{summary(e)}</p>'
+        f'<section class="card hero"><div class="big">{shown(e.main_score, e.scores.get(e.main_score, 0.0))}</div>'
+        f'<div><div class="name">{both(e.main_score)}</div><div class="soft">{around}</div></div>'
+        f'<div class="facts">{told}</div></section>{rejects}'
+    )
+
+
+def summary(e: Evaluation) -> str:
+    """What happened, in a sentence."""
+    if e.kind == "value":
+        return both("said_value", mae=f"{e.scores['mae']:.3g}", rows=f"{e.rows:,}")
+    if e.kind == "entities":
+        counts = [sum(getattr(score, name) for score in e.table) for name in ("correct", "support", "predicted")]
+        right, gold, given = counts
+        return both("said_entities", right=f"{right:,}", gold=f"{gold:,}", false=f"{given - right:,}")
+    return both(f"said_{e.kind}", right=f"{e.rows - e.wrong:,}", rows=f"{e.rows:,}", wrong=f"{e.wrong:,}")
+
+
+def card(title: str, about: str, inner: str, *, whole: bool = False) -> str:
+    """A titled section; ``about`` says how to read it."""
+    kind = "card whole" if whole else "card"
+    return f'<section class="{kind}"><h2>{title}</h2><p class="soft">{about}</p>{inner}</section>\n'
+
+
+def scores_card(e: Evaluation) -> str:
+    """All scores with their intervals; unseen rows and the naive score, named for what they are, beneath."""
+    rows = [_score_row(name, value, e.intervals.get(name), name == e.main_score) for name, value in e.scores.items()]
+    inner = f"<table><tbody>{''.join(rows)}</tbody></table>"
+    if e.unseen is not None:
+        inner += f'<h3>{both("unseen")}</h3><p class="soft">{both("about_unseen", rows=f"{e.unseen.rows:,}")}</p>'
+        unseen = [_score_row(n, v, e.unseen.intervals.get(n), n == e.main_score) for n, v in e.unseen.scores.items()]
+        inner += f"<table><tbody>{''.join(unseen)}</tbody></table>"
+    if e.naive is not None:
+        inner += f'<p class="note"><b>{both("naive")}: {shown("naive", e.naive)}</b><br>{both("about_naive")}</p>'
+    return card(both("scores"), both("about_scores"), inner)
+
+
+def _score_row(name: str, value: float, interval: tuple[float, float] | None, main: bool) -> str:
+    drawn = "" if name == "mae" else plots.score_line(value, interval, _span(value, interval))
+    kind = ' class="main"' if main else ""
+    around = " – ".join(shown(name, end) for end in interval) if interval else ""
+    return (
+        f"<tr{kind}><td>{both(name)}</td><td>{shown(name, value)}</td>"
+        f'<td class="soft">{around}</td><td class="plot">{drawn}</td></tr>'
+    )
+
+
+def _span(value: float, interval: tuple[float, float] | None) -> tuple[float, float]:
+    """0 to 1; or from -1 where a correlation is negative."""
+    return (-1.0 if min(value, *(interval or ())) < 0 else 0.0, 1.0)
+
+
+def classes_card(e: Evaluation) -> str:
+    """The weakest classes as bars, all of them as a table."""
+    if not e.table:
+        return ""
+    met = [score for score in e.table if score.support or score.predicted]
+    weakest = sorted(met, key=lambda score: (score.f1, -score.support))[:BARS]
+    some = f'<p class="soft">{both("weakest", shown=len(weakest), all=len(met))}</p>' if len(weakest) < len(met) else ""
+    title = both("types" if e.kind == "entities" else "classes")
+    inner = some + plots.class_bars(weakest) + _table(e.table, e.averages)
+    return card(title, both("about_classes"), inner)
+
+
+def _table(table: Sequence[ClassScore], averages: Sequence[ClassScore]) -> str:
+    heads = "".join(f"<th>{both(name)}</th>" for name in ("class", "precision", "recall", "f1", "support"))
+    rows = "".join(_class_row(escape(score.label), score) for score in table)
+    foot = "".join(_class_row(both(score.label), score) for score in averages)
+    return (
+        f'<details><summary>{both("full_table")}</summary><div class="scroll"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody><tfoot>{foot}</tfoot></table></div></details>"
+    )
+
+
+def _class_row(name: str, score: ClassScore) -> str:
+    numbers = "".join(f"<td>{value * 100:.1f}</td>" for value in (score.precision, score.recall, score.f1))
+    return f"<tr><td>{name}</td>{numbers}<td>{score.support:,}</td></tr>"
+
+
+def confusion_card(e: Evaluation) -> str:
+    """The matrix, or of many classes the part where most is confused, and the most frequent confusions as a list."""
+    if e.confusion is None:
+        return ""
+    met = _met(e.confusion)
+    part = confused(met, PART_MATRIX) if len(met.labels) > WHOLE_MATRIX else met
+    notes = [both("confusion_words")] if met.unit == "words" else []
+    if part is not met:
+        notes.append(both("confusion_some", shown=len(part.labels), all=len(met.labels)))
+    inner = "".join(f'<p class="soft">{note}</p>' for note in notes) + plots.heat_map(part.labels, part.counts)
+    pairs = top_confusions(met, 8)
+    if len(met.labels) > 2 and pairs:
+        items = "".join(_confusion_item(*pair) for pair in pairs)
+        inner += f'<h3>{both("top_confusions")}</h3><ol class="confusions">{items}</ol>'
+    return card(both("confusion"), both("about_confusion"), inner)
+
+
+def _confusion_item(gold: str, answer: str, count: int) -> str:
+    chips = f'<span class="chip gold">{escape(gold)}</span> → <span class="chip wrong">{escape(answer)}</span>'
+    return f"<li><span>{chips}</span><b>{count:,}</b></li>"
+
+
+def _met(whole: Confusion) -> Confusion:
+    """Without the classes that neither gold nor the answers hold."""
+    k = range(len(whole.labels))
+    return _part(whole, [i for i in k if sum(whole.counts[i]) or sum(row[i] for row in whole.counts)])
+
+
+def confused(whole: Confusion, most: int) -> Confusion:
+    """The classes of the most frequent confusions, those that are confused with each other side by side."""
+    place = {label: i for i, label in enumerate(whole.labels)}
+    chosen: list[int] = []
+    for gold, answer, _ in top_confusions(whole, most * 2):
+        for label in (gold, answer):
+            if place[label] not in chosen and len(chosen) < most:
+                chosen.append(place[label])
+    return _part(whole, chosen or list(range(most)))
+
+
+def _part(whole: Confusion, chosen: Sequence[int]) -> Confusion:
+    counts = tuple(tuple(whole.counts[i][j] for j in chosen) for i in chosen)
+    return Confusion(tuple(whole.labels[i] for i in chosen), counts, whole.unit)
+
+
+def top_confusions(whole: Confusion, most: int) -> list[tuple[str, str, int]]:
+    """(gold, answer, times), most frequent first; right answers are none."""
+    k = range(len(whole.labels))
+    cells = [(whole.labels[i], whole.labels[j], whole.counts[i][j]) for i in k for j in k if i != j]
+    return sorted((cell for cell in cells if cell[2]), key=lambda cell: -cell[2])[:most]
+
+
+def scatter_card(e: Evaluation) -> str:
+    """Answers against gold, for values."""
+    return card(both("scatter"), both("about_scatter"), plots.scatter(e.points)) if e.points else ""
+
+
+def calibration_card(e: Evaluation) -> str:
+    """The reliability curve with its error."""
+    held = e.reliability
+    if held is None or not held.bins:
+        return ""
+    facts = [(f"{held.ece * 100:.1f}%", both("ece"))]
+    if held.brier is not None:
+        facts.append((f"{held.brier:.3f}", both("brier")))
+    told = "".join(f'<div class="fact"><b>{value}</b><span>{name}</span></div>' for value, name in facts)
+    inner = f'<div class="costs">{told}</div>{plots.reliability_curve(held.bins)}'
+    return card(both("calibration"), both(f"about_{held.unit}"), inner)
+
+
+def lengths_card(e: Evaluation) -> str:
+    """Error by length."""
+    if not e.slices:
+        return ""
+    return card(both("lengths"), both("about_lengths"), plots.length_bars(e.slices, e.slice_score))
+
+
+def learning_card(e: Evaluation) -> str:
+    """Loss and score over the training run, where it is known."""
+    unit = "step" if all("step" in point for point in e.history) else "epoch"
+    points = [point for point in e.history if _number(point.get(unit))]
+    losses = [(float(p[unit]), float(p["loss"])) for p in points if _number(p.get("loss"))]
+    scores = [(float(p[unit]), float(p[e.main_score])) for p in points if _number(p.get(e.main_score))]
+    if len(losses) < 2 and len(scores) < 2:
+        return ""
+    drawn = plots.learning_curve(losses, scores, e.main_score, unit)
+    return card(both("learning"), both("about_learning"), drawn)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def cost_card(e: Evaluation) -> str:
+    """Latency, throughput, size and memory, with the machine they were measured on."""
+    facts = [
+        (milliseconds(e.latency_ms["p50"]), "p50"),
+        (milliseconds(e.latency_ms["p99"]), "p99"),
+        (f"{e.rows_per_second:,.0f}", "rows_per_second"),
+        (size(e.bytes), "bytes"),
+        (size(e.peak_bytes) if e.peak_bytes else "–", "peak_bytes"),
+    ]
+    told = "".join(f'<div class="fact"><b>{value}</b><span>{both(name)}</span></div>' for value, name in facts)
+    about = both("about_cost", machine=e.machine, runtime=e.runtime)
+    return card(both("cost"), about, f'<div class="costs">{told}</div>')
+
+
+def shown(name: str, value: float) -> str:
+    """A score as a person reads it: a percentage, but correlations and errors as they are."""
+    return f"{value:.3f}" if name in PLAIN else f"{value * 100:.1f}%"
+
+
+def _ends(name: str, interval: tuple[float, float]) -> dict[str, str]:
+    return {"low": shown(name, interval[0]), "high": shown(name, interval[1])}
+
+
+def milliseconds(value: float) -> str:
+    return f"{value:.3g} ms"
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that keeps them short."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
