@@ -1,0 +1,17 @@
+"""One prediction on one line, for people."""
+
+from __future__ import annotations
+
+from luban.records import Prediction
+
+
+def answer_line(answer: Prediction) -> str:
+    """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
+    if answer.entities is not None:
+        return "  ".join(f"{e.label}[{e.start}:{e.end}] {e.text} {e.score:.2f}" for e in answer.entities) or "–"
+    if answer.labels is not None:
+        scores = answer.scores or {}
+        return "  ".join(f"{label} {scores.get(label, 1.0):.3f}" for label in answer.labels) or "–"
+    if answer.value is not None:
+        return f"{answer.value:.4g}"
+    return f"{answer.label}  {answer.score or 0.0:.3f}"

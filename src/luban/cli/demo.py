@@ -1,0 +1,7 @@
+"""`luban demo`"""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""

@@ -1,0 +1,43 @@
+"""`luban explain MODEL TEXT`: which words spoke for the answer and which against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from luban import verbs
+from luban.cli.answers import answer_line
+from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.screen import Screen
+from luban.cli.tables import evidence_view
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    command(app, panel=STAGES)(explain)
+
+
+def explain(
+    screen: Screen,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="the text to explain", show_default=False)],
+    text_pair: Annotated[str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)] = "",
+    target: Annotated[str, typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False)] = "",
+    method: Annotated[str, typer.Option("--method", metavar="NAME", help="how it is computed [dim](auto)[/dim]", show_default=False)] = "auto",
+    html: Annotated[str, typer.Option("--html", metavar="FILE", help="write the explanation as a page", show_default=False)] = "",
+) -> dict[str, Any]:
+    """Show which words spoke for an answer, and which against it."""
+    row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
+    predictor = verbs.load(model)
+    answer = predictor.predict([row])[0]
+    evidence = verbs.explain(predictor, row, target=target or None, method=method)
+    screen.title(answer_line(answer))
+    screen.show(evidence_view(screen, text, evidence))
+    screen.show(Text(f"{evidence.method} · {evidence.target} {evidence.score:.3f} · gap {evidence.gap:+.3g}", style="dim"))
+    if html:
+        verbs.write_page(Path(html), text, evidence)
+        screen.done(screen.word("made", path=html))
+    return {"prediction": answer.as_json(), "evidence": evidence.as_json()}

@@ -1,0 +1,118 @@
+"""What every verb shares: options from sections, --json and --lang, errors as sentences, exit codes; it knows no verb.
+
+Exit codes: 0 done, 1 a gate or check failed, 2 wrong use or bad input, 130 interrupted. With --json the result is the only
+thing on stdout: whatever a library prints on the way goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Collection
+from typing import Annotated, Any
+
+import typer
+
+from luban.cli.options import expanded, gathered
+from luban.cli.screen import Screen
+from luban.cli.words import language
+from luban.errors import LubanError, nearest_hint
+from luban.tasks import TASKS
+
+INTERRUPTED = 130
+PANEL = "Output"
+START, STAGES, AROUND = "To start", "The line, stage by stage", "Around it"
+SOURCE = "file (CSV, TSV, JSONL, Parquet, CoNLL ...), folder of such files, or hf:NAME[:CONFIG]"
+MODEL = "a model folder"
+TASK = f"kind of problem: {', '.join(TASKS)}"
+
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="one machine-readable object on stdout and nothing else", rich_help_panel=PANEL)]
+Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="language of what is shown (LUBAN_LANG, LANG)", rich_help_panel=PANEL)]
+
+Verb = Callable[..., dict[str, Any] | None]
+
+
+def command(app: typer.Typer, *, name: str | None = None, panel: str | None = None, skip: Collection[str] = ()) -> Callable[[Verb], Verb]:
+    """Register a verb: a function of a `Screen`, its arguments and config sections that returns the object for --json."""
+
+    def register(verb: Verb) -> Verb:
+        parameters, sections = expanded(verb, skip)
+        parameters = [p for p in parameters if p.annotation is not Screen]
+        common = [
+            inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson),
+            inspect.Parameter("lang", inspect.Parameter.KEYWORD_ONLY, default="", annotation=Lang),
+        ]
+
+        def run(*, as_json: bool, lang: str, **given: Any) -> None:
+            configs = {key: gathered(section, given) for key, section in sections.items()}
+            own = {p.name: given[p.name] for p in parameters if p.name in inspect.signature(verb).parameters}
+            screen = Screen(as_json=as_json, language=language(lang))
+            with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+                result = verb(screen, **own, **configs)
+            if as_json and result is not None:
+                screen.object(result)
+
+        run.__signature__ = inspect.Signature([*parameters, *common])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
+        run.__doc__ = verb.__doc__
+        app.command(name=name or verb.__name__.strip("_"), rich_help_panel=panel)(run)
+        return verb
+
+    return register
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """A verb with verbs below it."""
+    return typer.Typer(name=name, help=about, no_args_is_help=True, rich_markup_mode="rich", context_settings=SETTINGS)
+
+
+SETTINGS: dict[Any, Any] = {"help_option_names": ["-h", "--help"]}
+
+
+def answered(app: typer.Typer, args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error a person can cause becomes sentences on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = app(args, standalone_mode=False, prog_name="luban")
+    except LubanError as error:
+        Screen().error(error.happened, error.expected, error.remedy, place=_place(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        return _wrong_use(error)
+    except typer.Abort:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        _hush()
+        return 0
+    if code == INTERRUPTED:
+        Screen().interrupted()
+    return code if isinstance(code, int) else 0
+
+
+def _place(error: LubanError) -> str:
+    found = [(name, getattr(error, name, None)) for name in ("file", "row", "column")]
+    return ", ".join(f"{name} {value}" for name, value in found if value is not None)
+
+
+def _wrong_use(error: typer.TyperException) -> int:
+    """Say what is wrong with the words typed, and which word is nearest."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        return 2
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "luban"
+    wrong = getattr(error, "option_name", None)
+    known = [name for parameter in context.command.params for name in parameter.opts] if wrong and context else []
+    message = error.message if wrong else error.format_message()
+    Screen().error(f"{message.rstrip('.')}.", nearest_hint(wrong, known) if wrong else "", f"{path} --help")
+    return error.exit_code
+
+
+def _hush() -> None:
+    """The reader went away: close stdout quietly, so that the interpreter does not complain when it flushes."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())

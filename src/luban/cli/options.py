@@ -1,0 +1,131 @@
+"""Config sections as command-line options: one option a field, with the field's name, description and default.
+
+The section stays the one source of truth: this file adds no knob, checks no value (the section does) and prints nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.markup import escape
+
+from luban.config import Section, parse
+from luban.errors import ConfigError
+
+PANELS = {
+    "PrepareConfig": "Rows",
+    "TrainConfig": "Training",
+    "EvaluateConfig": "Evaluation",
+    "ExportConfig": "Export",
+    "ServeConfig": "Serving",
+}
+
+METAVARS = {
+    "columns": "NAME=COLUMN,...",
+    "base": "NAME",
+    "task": "TASK",
+    "host": "ADDRESS",
+    "group": "COLUMN",
+    "report": "FILE",
+    "valid": "SOURCE",
+    "test": "SOURCE",
+}
+"what stands behind an option that is free text"
+
+
+def expanded(function: Callable[..., Any], skip: Collection[str] = ()) -> tuple[list[inspect.Parameter], dict[str, type[Section]]]:
+    """The parameters a command line shows for ``function``, and its section parameters by name.
+
+    Every parameter annotated with a `Section` is replaced by the fields of that section, except those in ``skip``. A field
+    that two sections share becomes one option that sets both.
+    """
+    plain: list[inspect.Parameter] = []
+    sections: dict[str, type[Section]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Section):
+            sections[parameter.name] = parameter.annotation
+        else:
+            plain.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    taken = {parameter.name for parameter in plain} | set(skip)
+    for section in sections.values():
+        for name, field in section.model_fields.items():
+            if name not in taken:
+                taken.add(name)
+                plain.append(option(name, field, PANELS.get(section.__name__, "Options")))
+    return plain, sections
+
+
+def option(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
+    """One field as an option whose value is None where it was not given, so that the section's default holds."""
+    kind = option_type(field.annotation)
+    flag = "--" + name.replace("_", "-")
+    shown = default_text(field.default)
+    about = escape(field.description or "")
+    if shown:
+        about += f" [dim]({escape(shown)})[/dim]"
+    names = (f"{flag}/--no-{flag[2:]}",) if kind is bool and field.default else (flag,)
+    info = typer.Option(*names, help=about, rich_help_panel=panel, show_default=False, metavar=metavar(name, field.annotation))
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
+    )
+
+
+def option_type(annotation: Any) -> Any:
+    """The type a field has on the command line: mappings, tuples and choices are typed as text and read by `value_of`."""
+    return annotation if annotation in (bool, int, float) else str
+
+
+def metavar(name: str, annotation: Any) -> str | None:
+    """What stands behind the option in help: its choices, the shape of a mapping, or the name of its type."""
+    if get_origin(annotation) is Literal:
+        return "|".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return ",".join(str(choice) for choice in get_args(get_args(annotation)[0]))
+    if annotation in (int, float):
+        return {int: "N", float: "X"}[annotation]
+    return "" if annotation is bool else METAVARS.get(name, "TEXT")
+
+
+def default_text(default: Any) -> str:
+    """A default as a person types it; nothing for an empty one."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple | list):
+        return ",".join(str(item) for item in default)
+    return "" if default in ("", None) or default == {} else f"{default}"
+
+
+def gathered(section: type[Section], given: Mapping[str, Any]) -> Any:
+    """The section from the options a person gave; raises `ConfigError` for a value that does not fit."""
+    values = {
+        name: value_of(name, field.annotation, given[name])
+        for name, field in section.model_fields.items()
+        if given.get(name) is not None
+    }
+    return parse(section, values)
+
+
+def value_of(name: str, annotation: Any, value: Any) -> Any:
+    """An option's text as the field wants it: ``a=b,c=d`` for a mapping, ``a,b`` for a tuple."""
+    if get_origin(annotation) is tuple:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, str) and get_origin(annotation) is Mapping or name == "columns":
+        return pairs(name, value)
+    return value
+
+
+def pairs(name: str, text: str) -> dict[str, str]:
+    """``text=body,label=topic`` as a mapping; raises `ConfigError` where a part has no ``=``."""
+    out = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise ConfigError(
+                f"--{name} has {part!r}.", "It is written NAME=COLUMN[,NAME=COLUMN ...].", f"For example: --{name} text=body,label=topic"
+            )
+        out[key.strip()] = value.strip()
+    return out

@@ -1,0 +1,110 @@
+"""`luban predict MODEL [TEXT ...] [--input FILE]`: answers, one line or one JSON object a text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.text import Text
+
+from luban import verbs
+from luban.cli.answers import answer_line
+from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.screen import ACCENT, Screen
+from luban.cli.tables import clipped, reasons
+from luban.config import PrepareConfig
+from luban.errors import ConfigError
+from luban.predict import Predictor
+from luban.records import Prediction, Row
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    command(app, panel=STAGES, skip=set(PrepareConfig.model_fields) - {"columns", "clean", "strict"})(predict)
+
+
+def predict(
+    screen: Screen,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
+    text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT ...]", help="texts to answer; - reads lines from stdin", show_default=False)] = None,
+    input: Annotated[str, typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, text lines ...", show_default=False)] = "",
+    output: Annotated[str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)] = "",
+    explain: Annotated[bool, typer.Option("--explain", metavar="", help="add the words that mattered")] = False,
+    threads: Annotated[int, typer.Option("--threads", metavar="N", min=0, help="processor threads [dim](all cores)[/dim]", show_default=False)] = 0,
+    *,
+    prepare: PrepareConfig,
+) -> None:
+    """Answer texts or a file of rows; --json writes one object a line."""
+    check(text or [], input)
+    folder = verbs.opened(model)
+    rows = verbs.unlabelled(folder, prepare.model_copy(update={"source": input})) if input else typed(text or [])
+    predictor = verbs.load(folder, threads=threads or None)
+    with written(output) as file:
+        for row, answer in answered(predictor, rows):
+            evidence = verbs.explain(predictor, row) if explain else None
+            said: dict[str, Any] = answer.as_json()
+            if evidence is not None:
+                said["words"] = [{"text": one.text, "weight": round(one.weight, 4)} for one in evidence.top(5)]
+            if file is not None:
+                file.write(json.dumps(said, ensure_ascii=False) + "\n")
+            elif screen.as_json:
+                screen.object(said)
+            else:
+                line = Text.assemble((f"{answer_line(answer)}", f"bold {ACCENT}"), ("  " + clipped(str(row["text"]), 70), "dim"))
+                screen.show(line)
+                if evidence is not None:
+                    screen.show(Text("   " + reasons(evidence)))
+    if file is not None:
+        screen.note(screen.word("made", path=output))
+
+
+def check(texts: list[str], source: str) -> None:
+    """Raises `ConfigError` where nothing is asked, or two kinds of things are."""
+    if bool(texts) == bool(source):
+        raise ConfigError(
+            "Texts and --input are both given." if texts else "There is nothing to answer.",
+            "Either texts or --input FILE is expected.",
+            'For example: luban predict MODEL "a text"',
+        )
+
+
+def typed(texts: list[str]) -> Iterator[Row]:
+    """The texts of the command line, or the lines of stdin for ``-``, numbered."""
+    lines: Iterable[str] = (line.rstrip("\n") for line in sys.stdin) if texts == ["-"] else texts
+    for number, text in enumerate(lines, start=1):
+        if text.strip() or texts != ["-"]:
+            yield {"text": text, "id": str(number)}
+
+
+def answered(predictor: Predictor, rows: Iterable[Row]) -> Iterator[tuple[Row, Prediction]]:
+    """Each row with its answer, at constant memory."""
+    held: list[Row] = []
+    for row in rows:
+        held.append(row)
+        if len(held) == 256:
+            yield from zip(held, predictor.predict(held), strict=True)
+            held = []
+    yield from zip(held, predictor.predict(held), strict=True)
+
+
+@contextmanager
+def written(path: str) -> Iterator[TextIO | None]:
+    """The output file, appearing whole at the end; None where none is wanted."""
+    if not path:
+        yield None
+        return
+    whole = Path(path)
+    half = whole.with_name(f".{whole.name}.tmp")
+    try:
+        with half.open("w", encoding="utf8", newline="\n") as file:
+            yield file
+        half.replace(whole)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} cannot be written.", "Its directory must exist.", f"Make {whole.parent} first.") from error
+    finally:
+        half.unlink(missing_ok=True)

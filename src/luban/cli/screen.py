@@ -1,0 +1,125 @@
+"""The terminal: results on stdout, progress and remarks on stderr; with --json results are one object and no table is drawn.
+
+This file and its neighbours in cli/ are the only places of the package that print.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from luban.cli.words import word
+
+ACCENT = "cyan"
+
+
+class Screen:
+    """Where one run of a verb writes; ``as_json`` keeps stdout for the object, ``language`` is ``en`` or ``zh``."""
+
+    def __init__(self, *, as_json: bool = False, language: str = "en") -> None:
+        self.as_json, self.language = as_json, language
+        self.stdout = sys.stdout
+        self.out = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+        self.err = Console(file=sys.stderr, highlight=False)
+
+    @property
+    def lively(self) -> bool:
+        """Whether someone watches stderr, so that a bar may move."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal
+
+    def word(self, key: str, **values: Any) -> str:
+        """A text of `words` in this screen's language."""
+        return word(key, self.language, **values)
+
+    def show(self, *what: RenderableType) -> None:
+        """A result for people: on stdout, or on stderr where stdout is kept for JSON."""
+        console = self.err if self.as_json else self.out
+        for item in what:
+            console.print(item)
+
+    def note(self, text: str, *, style: str = "dim") -> None:
+        """A remark about the work, on stderr."""
+        self.err.print(Text(text, style=style))
+
+    def title(self, text: str) -> None:
+        """A headline above what follows."""
+        self.show("", Text(text, style=f"bold {ACCENT}"))
+
+    def done(self, text: str) -> None:
+        """One thing that is finished."""
+        self.show(Text.assemble(("✓ ", "bold green"), text))
+
+    def plain(self, text: str) -> None:
+        """Text that is the result itself, untouched by width or colour, on stdout."""
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
+
+    def object(self, value: Any) -> None:
+        """One JSON object on one line of stdout."""
+        self.plain(json.dumps(value, ensure_ascii=False, default=str))
+
+    def error(self, happened: str, expected: str = "", remedy: str = "", *, place: str = "") -> None:
+        """Three short sentences on stderr: what happened, what was expected, what to do."""
+        if place and not happened.startswith(place):
+            happened = f"{place}: {happened}"
+        grid = Table.grid(padding=(0, 1))
+        for sign, style, text in (("✗", "bold red", happened), ("", "", expected), ("→", ACCENT, remedy)):
+            if text:
+                grid.add_row(Text(sign, style=style), Text(text, style="bold" if sign == "✗" else ""))
+        self.err.print(grid)
+
+    def interrupted(self) -> None:
+        """One line after Ctrl-C."""
+        self.err.print(Text(self.word("interrupted"), style="yellow"))
+
+    def commands(self, lines: Iterable[tuple[str, str]]) -> None:
+        """What to type next: commands and, dimmed, what each is for."""
+        self.title(self.word("next"))
+        for typed, about in lines:
+            self.show(Text(f"  {about}", style="dim"), Text(f"  {typed}", style="bold", no_wrap=True, overflow="ignore"))
+
+
+def table(*headers: str, numbers: Iterable[int] = (), title: str = "") -> Table:
+    """An empty table in the house style; columns in ``numbers`` are set right."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", title=title or None, title_justify="left", pad_edge=False, padding=(0, 1))
+    right = set(numbers)
+    for position, header in enumerate(headers):
+        made.add_column(header, justify="right" if position in right else "left", no_wrap=position in right)
+    return made
+
+
+def bar(share: float, width: int = 10) -> Text:
+    """A number between 0 and 1 as a bar; its colour follows the number."""
+    share = min(1.0, max(0.0, share))
+    eighths = round(share * width * 8)
+    full, part = divmod(eighths, 8)
+    drawn = "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")
+    return Text(drawn.ljust(width), style="green" if share >= 0.9 else "yellow" if share >= 0.7 else "red")
+
+
+def seconds(value: float) -> str:
+    """A duration for people: 0.8 s, 42 s, 3 min 05 s, 2 h 10 min."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 100:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: 812 B, 22.8 MB, 1.3 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

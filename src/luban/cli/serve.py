@@ -1,0 +1,46 @@
+"""`luban serve MODEL ...`: answers over HTTP until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from luban import verbs
+from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.screen import ACCENT, Screen
+from luban.config import ServeConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    command(app, panel=STAGES)(serve)
+
+
+def serve(
+    screen: Screen,
+    model: Annotated[list[str], typer.Argument(metavar="MODEL ...", help=f"{MODEL}, one or more", show_default=False)],
+    *,
+    serve: ServeConfig,
+) -> None:
+    """Answer over HTTP: plain, KServe v2, Prometheus metrics, OpenAPI."""
+
+    def ready(url: str) -> None:
+        if screen.as_json:
+            screen.object({"url": url, "models": list(models), "fingerprints": [one.fingerprint for one in models.values()]})
+        else:
+            show_address(screen, url, list(models))
+
+    models: dict[str, Any] = verbs.served(model, threads=serve.threads)
+    verbs.answer(models, serve, ready=ready)
+
+
+def show_address(screen: Screen, url: str, names: list[str]) -> None:
+    """Where the server answers, and one request to try."""
+    screen.show(Text.assemble(("● ", "bold green"), (screen.word("serving", names=", ".join(names), url=url), "bold")))
+    for name in names[:3]:
+        screen.show(
+            Text(f"""  curl -s {url}/models/{name}/predict -d '{{"text": "{screen.word('a_plain_text')}"}}'""", style=ACCENT, no_wrap=True, overflow="ignore")
+        )
+    screen.show(Text(f"  {url}/docs · {url}/metrics · {screen.word('stop')}", style="dim"))

@@ -1,0 +1,143 @@
+"""What several verbs draw: rows as they were understood, scores, per-class figures, words with their weights; numbers in, tables out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from luban.cli.screen import ACCENT, Screen, bar, size, table
+from luban.records import Evidence, WordWeight
+
+if TYPE_CHECKING:
+    from luban.metrics.classification import ClassScore
+    from luban.verbs import Labelled
+
+MOST_LABELS = 8
+
+
+def show_rows(screen: Screen, facts: Mapping[str, Any]) -> None:
+    """What was understood of the rows, before work starts: columns, counts, labels, rejects, three parsed rows."""
+    word = screen.word
+    screen.title(word("understood", source=facts["source"]))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    grid.add_row(word("columns"), " · ".join(f"{name} ← {column}" if name != column else name for name, column in facts["columns"].items()))
+    grid.add_row(word("rows"), " · ".join(f"{word(part)} {count:,}" for part, count in facts["rows"].items() if count))
+    if facts.get("labels"):
+        grid.add_row(word("labels"), f"{len(facts['labels'])}: " + shortened(facts["labels"], screen))
+    grid.add_row(word("rejects"), str(facts["rejects"]) if facts["rejects"] else word("none"))
+    for position, row in enumerate(facts["sample"]):
+        grid.add_row(word("parsed") if position == 0 else "", one_row(row))
+    screen.show(Padding(grid, (0, 0, 0, 2)))
+
+
+def show_judged(screen: Screen, rows: Labelled) -> None:
+    """What was understood of rows that a model is judged on."""
+    facts = {
+        "source": rows.source,
+        "columns": rows.columns,
+        "rows": {rows.part: len(rows.rows)},
+        "rejects": len(rows.rejects),
+        "sample": [rows.rows[i] for i in range(min(3, len(rows.rows)))],
+    }
+    show_rows(screen, facts)
+
+
+def shortened(names: Sequence[str], screen: Screen) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:MOST_LABELS])
+    return shown if len(names) <= MOST_LABELS else f"{shown} … {screen.word('more', count=len(names) - MOST_LABELS)}"
+
+
+def one_row(row: Mapping[str, Any]) -> Text:
+    """A canonical row on one line: its texts as they are, everything else as JSON."""
+    texts = [str(row[name]) for name in ("text", "text_pair") if name in row]
+    rest = [value for name, value in row.items() if name not in ("text", "text_pair", "words", "id")]
+    said = "  ".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in rest)
+    return Text.assemble(
+        (" ‖ ".join(clipped(text, 60) for text in texts)), ("  → ", "dim"), (clipped(said, 50), ACCENT)
+    )
+
+
+def clipped(text: str, most: int) -> str:
+    """A text on one line of at most ``most`` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def score_table(screen: Screen, scores: Mapping[str, Any], intervals: Mapping[str, Any]) -> Table:
+    """Each score with its interval."""
+    word = screen.word
+    made = table(word("score"), word("value"), word("interval"), "", numbers=(1, 2))
+    for name, value in scores.items():
+        low_high = intervals.get(name)
+        between = f"{low_high[0]:.4f} – {low_high[1]:.4f}" if low_high else ""
+        made.add_row(name, f"{value:.4f}", between, bar(value) if 0 <= value <= 1 else "")
+    return made
+
+
+def class_table(screen: Screen, classes: Sequence[ClassScore], averages: Sequence[ClassScore] = ()) -> Table:
+    """Precision, recall, F1 and rows of each class, and the averages under a line."""
+    word = screen.word
+    made = table(word("class"), word("precision"), word("recall"), word("f1"), "", word("support"), numbers=(1, 2, 3, 5))
+    for one in classes:
+        made.add_row(one.label, *_figures(one), bar(one.f1), f"{one.support:,}")
+    made.add_section()
+    for one in averages:
+        made.add_row(Text(one.label, style="dim"), *_figures(one), bar(one.f1), f"{one.support:,}")
+    return made
+
+
+def _figures(one: ClassScore) -> list[str]:
+    return [f"{value:.3f}" for value in (one.precision, one.recall, one.f1)]
+
+
+def speed_line(screen: Screen, facts: Mapping[str, Any]) -> Text:
+    """Rows a second, latency and size in one dim line."""
+    latency = facts.get("latency_ms") or {}
+    return Text(
+        screen.word(
+            "speed",
+            rate=f"{facts.get('rows_per_second', 0):,.0f}",
+            p50=f"{latency.get('p50', 0):.1f}",
+            p99=f"{latency.get('p99', 0):.1f}",
+            size=size(facts.get("bytes", 0)),
+        ),
+        style="dim",
+    )
+
+
+def highlighted(text: str, words: Sequence[WordWeight]) -> Text:
+    """The text with each word's weight as its colour: green speaks for the answer, red against it."""
+    shown = Text(text)
+    most = max((abs(one.weight) for one in words), default=0.0) or 1.0
+    for one in words:
+        share = one.weight / most
+        if abs(share) >= 0.15:
+            strength = "bold " if abs(share) >= 0.6 else ""
+            shown.stylize(strength + ("green" if share > 0 else "red"), one.start, one.end)
+    return shown
+
+
+def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableType:
+    """The text in colours and, for those who see none, the strongest words on both sides with their weights."""
+    strongest = sorted(evidence.words, key=lambda one: -abs(one.weight))[:12]
+    most = abs(strongest[0].weight) if strongest else 1.0
+    made = table(screen.word("because"), "", "", numbers=(1,))
+    for one in strongest:
+        side = screen.word("for" if one.weight > 0 else "against")
+        drawn = Text(bar(abs(one.weight) / (most or 1.0)).plain, style="green" if one.weight > 0 else "red")
+        made.add_row(one.text, f"{one.weight:+.3f}", Text.assemble(drawn, f" {side}"))
+    return Group(highlighted(text, evidence.words), made)
+
+
+def reasons(evidence: Evidence, count: int = 3) -> str:
+    """The words that mattered most, on one line."""
+    return ", ".join(f"{one.text} ({one.weight:+.2f})" for one in evidence.top(count))

@@ -1,0 +1,51 @@
+"""`luban train SOURCE --task TASK --out DIR`: shows the rows, trains, scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from luban import verbs
+from luban.cli.frame import SOURCE, STAGES, TASK, command
+from luban.cli.judged import show_evaluation
+from luban.cli.progress import Progressed
+from luban.cli.screen import Screen
+from luban.cli.tables import show_rows
+from luban.config import PrepareConfig, TrainConfig
+from luban.pipeline import understood
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    command(app, panel=STAGES, skip=("source",))(train)
+
+
+def train(
+    screen: Screen,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE, show_default=False)],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="the model folder to write", show_default=False)],
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help=TASK, show_default=False)],
+    *,
+    prepare: PrepareConfig,
+    train: TrainConfig,
+) -> dict[str, Any]:
+    """Fine-tune a pre-trained model on rows: a model folder."""
+    verbs.check_out(out)
+    rows = verbs.prepare(prepare.model_copy(update={"source": source}), task)
+    show_rows(screen, understood(rows))
+    with Progressed(screen, screen.word("training")) as watch:
+        folder = verbs.fit(rows, train.model_copy(update={"task": task}), out, watch=watch)
+    screen.done(screen.word("trained", name=folder.path))
+    screen.show(*watch.compared())
+    with Progressed(screen, screen.word("evaluating")) as watch:
+        evaluation = verbs.judge(folder, rows, threads=train.threads, watch=watch)
+    show_evaluation(screen, evaluation, part="test" if rows.test else "valid")
+    screen.commands(
+        [
+            (f"luban predict {out} {screen.word('a_text')}", screen.word("next_predict")),
+            (f"luban export {out} --out {out}-onnx", screen.word("next_export")),
+            (f"luban serve {out}-onnx", screen.word("next_serve")),
+        ]
+    )
+    return evaluation.as_json()

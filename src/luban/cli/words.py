@@ -1,0 +1,135 @@
+"""What the command line says, in English and Chinese: one table; option help and errors are not in it.
+
+A text is looked up by its key and filled with named values; both languages must name the same values (a test holds it).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from luban.errors import ConfigError
+
+LANGUAGES = ("en", "zh")
+
+
+def language(wanted: str = "", environment: Mapping[str, str] | None = None) -> str:
+    """``en`` or ``zh``: what was asked for, else LUBAN_LANG, else the locale; raises `ConfigError` for another wish."""
+    environment = os.environ if environment is None else environment
+    asked = wanted or environment.get("LUBAN_LANG", "")
+    if asked:
+        short = asked.lower().replace("-", "_").split("_")[0]
+        if short not in LANGUAGES:
+            raise ConfigError(f"There is no language {asked!r}.", "luban speaks en and zh.", "Use --lang en or --lang zh.")
+        return short
+    locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
+
+
+def word(key: str, lang: str, **values: Any) -> str:
+    """The text of ``key`` in a language, filled with ``values``."""
+    return WORDS[key][LANGUAGES.index(lang)].format(**values)
+
+
+WORDS: dict[str, tuple[str, str]] = {
+    "interrupted": ("Stopped. Nothing half-written is left; the same command resumes.", "已中断。没有留下半成品；再次运行同一命令即可继续。"),
+    # what was understood of the rows
+    "rows": ("rows", "数据"),
+    "understood": ("What was understood of {source}", "对 {source} 的理解"),
+    "part": ("part", "部分"),
+    "train": ("train", "训练"),
+    "valid": ("valid", "验证"),
+    "test": ("test", "测试"),
+    "columns": ("columns", "列"),
+    "labels": ("labels", "标签"),
+    "rejects": ("rejects", "剔除"),
+    "parsed": ("three parsed rows", "解析出的三行"),
+    "more": ("{count} more", "另有 {count} 个"),
+    "none": ("none", "无"),
+    # training
+    "training": ("training", "训练"),
+    "loading": ("loading {what}", "正在加载 {what}"),
+    "loss": ("loss", "损失"),
+    "dev": ("dev", "验证"),
+    "left": ("left", "剩余"),
+    "epoch": ("epoch", "轮次"),
+    "forecast": ("forecast", "预计"),
+    "actual": ("actual", "实际"),
+    "time": ("time", "时间"),
+    "memory": ("peak memory", "内存峰值"),
+    "forecast_line": (
+        "forecast: {seconds} and {memory} for {steps} steps of at most {tokens} tokens",
+        "预计：{steps} 步，每步至多 {tokens} 个词元，需 {seconds}、内存 {memory}",
+    ),
+    "trained": ("trained {name}", "已训练 {name}"),
+    # scores
+    "class": ("class", "类别"),
+    "precision": ("precision", "精确率"),
+    "recall": ("recall", "召回率"),
+    "f1": ("F1", "F1"),
+    "support": ("rows", "样本数"),
+    "score": ("score", "指标"),
+    "value": ("value", "数值"),
+    "interval": ("95% interval", "95% 区间"),
+    "speed": ("{rate} rows/s · p50 {p50} ms · p99 {p99} ms · {size}", "每秒 {rate} 行 · p50 {p50} 毫秒 · p99 {p99} 毫秒 · {size}"),
+    "scored_on": ("scored on {rows} {part} rows", "在 {rows} 行{part}数据上评分"),
+    "report": ("report: {path}", "报告：{path}"),
+    "headline": ("headline", "主要指标"),
+    "evaluating": ("evaluating", "评测"),
+    "exporting": ("exporting", "导出"),
+    "prepare": ("prepare", "准备"),
+    "evaluate": ("evaluate", "评测"),
+    "compared_on": ("compared on {rows} rows", "在 {rows} 行数据上比较"),
+    "better": ("{name} is better ({score}), and the difference is no accident (p < 0.05).", "{name} 更好（{score}），差异并非偶然（p < 0.05）。"),
+    "unsure": ("Too close to call on these rows ({score}): take either.", "在这些数据上难分高下（{score}）：任选其一。"),
+    # export
+    "export": ("export", "导出"),
+    "exported": ("exported {path}  {before} → {after}", "已导出 {path}  {before} → {after}"),
+    # explain
+    "because": ("the words that mattered", "起作用的词"),
+    "for": ("for", "支持"),
+    "against": ("against", "反对"),
+    # the line
+    "step": ("step", "步骤"),
+    "state": ("state", "状态"),
+    "why": ("why", "原因"),
+    "ran": ("ran", "已运行"),
+    "kept": ("kept", "沿用"),
+    "would_run": ("would run", "将运行"),
+    "would_keep": ("would keep", "将沿用"),
+    "line": ("The line of {name}", "{name} 的流水线"),
+    "took": ("took", "用时"),
+    "result": ("result", "结果"),
+    "why_new": ("it has not run yet", "尚未运行"),
+    "why_changed": ("{what} changed", "{what} 有变化"),
+    "why_missing": ("{what} is missing", "缺少 {what}"),
+    "why_altered": ("{what} was altered", "{what} 被改动"),
+    "why_after": ("{what} runs before it", "{what} 先运行"),
+    "why_kept": ("nothing changed", "没有变化"),
+    # next
+    "a_text": ('"where is my parcel?"', '"我的包裹到哪里了？"'),
+    "a_plain_text": ("where is my parcel?", "我的包裹到哪里了？"),
+    "next_predict": ("ask it", "向它提问"),
+    "next_explain": ("see why it answers so", "看它为何这样回答"),
+    "next_export": ("make it small and fast, for serving without PyTorch", "变小变快，服务时不需要 PyTorch"),
+    "next_serve": ("answer over HTTP", "通过 HTTP 提供服务"),
+    "next_report": ("the report, to open in a browser", "评测报告，可用浏览器打开"),
+    "next_cd": ("go there", "进入目录"),
+    "next_run": ("run the whole line: train, evaluate, export", "运行整条流水线：训练、评测、导出"),
+    "next": ("What to type next", "接下来可以输入"),
+    "made": ("made {path}", "已生成 {path}"),
+    # models and doctor
+    "model": ("model", "模型"),
+    "size": ("size", "大小"),
+    "languages": ("languages", "语言"),
+    "licence": ("licence", "许可证"),
+    "where": ("where", "位置"),
+    "here": ("here", "本机已有"),
+    "fetch": ("to be fetched", "需下载"),
+    "models_title": ("Base models", "基础模型"),
+    "models_more": ("Any local folder and any hub id work as --base, too.", "--base 也可用任何本地目录或 hub 模型名。"),
+    # serve
+    "serving": ("serving {names} on {url}", "正在服务 {names}：{url}"),
+    "stop": ("Ctrl-C stops it", "按 Ctrl-C 停止"),
+}

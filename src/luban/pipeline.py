@@ -1,0 +1,214 @@
+"""The whole line on one page: prepare -> train -> evaluate -> export, of which only what has changed runs again.
+
+A step depends on its section of the project, on what the steps before it gave and on the version of luban; `line` decides what
+runs and keeps account in ``OUT/line.json``. Under OUT stand ``rows/``, the model folder NAME, ``reports/`` and NAME-onnx. Training
+that was interrupted goes on inside its step. This page joins the stages; it prints nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luban import line
+from luban.config import PrepareConfig, Project, Section
+from luban.errors import ConfigError
+from luban.folder import Folder, made_by, write_text
+from luban.line import Made, Outcome, Step
+from luban.project import located, read
+from luban.records import Prepared, Reject, Rows, Watch, unwatched
+from luban.tasks import TASKS
+
+INERT = {"threads", "memory", "log", "report"}
+"options that change how fast a step runs or what it says, not what it makes"
+
+
+def run(
+    project: Project | str | Path, root: str | Path = "", *, dry_run: bool = False, watch: Watch = unwatched
+) -> list[Outcome]:
+    """Run the line of a project, or of the `luban.yaml` at a path; raises what its stages raise.
+
+    The project's paths are relative to ``root``: the directory of its file, or the current one. ``watch`` sees `line.Begun` and
+    `line.Outcome` around each step and everything the stages tell between them.
+    """
+    if not isinstance(project, Project):
+        root = root or located(project).parent
+        project = read(project)
+    job = Job(project, Path(root), watch)
+    steps = (
+        Step("prepare", job.rows_depend_on, job.prepare),
+        Step("train", job.model_depends_on, job.train),
+        Step("evaluate", lambda given: job.depends_on("evaluate", given), job.evaluate),
+        Step("export", lambda given: job.depends_on("export", given), job.export),
+    )
+    return line.run(steps, job.out / "line.json", dry_run=dry_run, watch=watch)
+
+
+@dataclass(slots=True)
+class Job:
+    """One run of the line: the project, where its paths start, and what earlier steps of this run left in memory."""
+
+    project: Project
+    root: Path
+    watch: Watch = unwatched
+    rows: Prepared | None = field(default=None, init=False)
+
+    @property
+    def out(self) -> Path:
+        """Directory of everything the line makes."""
+        return self.root / self.project.out
+
+    @property
+    def model(self) -> Path:
+        """The trained model folder."""
+        return self.out / self.project.name
+
+    def rows_depend_on(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """The section, the task, and the content of each source."""
+        config = self.sources()
+        if not config.source:
+            raise ConfigError("prepare.source is empty.", "The line starts from rows.", "Set prepare.source to a file or folder.")
+        contents = {f"rows of prepare.{name}": content(getattr(config, name)) for name in ("source", "valid", "test")}
+        return {"train.task": self.project.train.task, **self.depends_on("prepare", given), **contents}
+
+    def model_depends_on(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """The section, the rows, and the content of a base that is a local folder."""
+        return {**self.depends_on("train", given), "weights of train.base": content(self.base_name())}
+
+    def depends_on(self, section: str, given: Mapping[str, str]) -> dict[str, Any]:
+        """A section's options as flat keys, what earlier steps gave, and the version of luban."""
+        return {**given, **flat(section, getattr(self.project, section)), "luban": made_by().get("luban", "")}
+
+    def prepare(self) -> Made:
+        """Read, clean and split the rows; keep them, and the rejects, as JSON lines."""
+        from luban.stages.prepare import prepare
+
+        self.rows = prepare(self.sources(), TASKS[self.project.train.task])
+        write_rows(self.rows, self.out / "rows")
+        return Made(self.rows.fingerprint, self.out / "rows" / "prepared.json", understood(self.rows))
+
+    def train(self) -> Made:
+        """Fine-tune the base on the rows; resumes by itself where an earlier run was interrupted."""
+        from luban import bases
+        from luban.stages.train import train
+
+        base = bases.find(self.base_name())
+        folder = train(self.prepared(), base, self.project.train, self.model, name=self.project.name, watch=self.watch)
+        return Made(folder.manifest.fingerprint, folder.path / "luban.json", {"path": str(folder.path), "bytes": folder.bytes})
+
+    def evaluate(self) -> Made:
+        """Judge the model on the rows it has not seen; the report and the scores go to ``reports/``."""
+        from luban.stages.evaluate import evaluate, write_report
+
+        rows, reports = self.prepared(), self.out / "reports"
+        reports.mkdir(parents=True, exist_ok=True)
+        folder = Folder.open(self.model)
+        found = evaluate(
+            folder, self.unseen(), self.project.evaluate, watch=self.watch, rejects=len(rows.rejects), train_rows=rows.train
+        )
+        write_report(found, at(self.root, self.project.evaluate.report) or reports / "evaluation.html")
+        write_text(reports / "evaluation.json", json.dumps(found.detail(), ensure_ascii=False, indent=1) + "\n")
+        facts = {**found.as_json(), "main_score": found.main_score, "table": [asdict(one) for one in found.table]}
+        return Made(line.hashed(reports / "evaluation.json"), reports / "evaluation.json", facts)
+
+    def export(self) -> Made:
+        """An ONNX folder that gives the same answers, on unseen rows."""
+        from luban.stages.export import export
+
+        out = self.out / f"{self.project.name}-{self.project.export.to}"
+        folder = export(Folder.open(self.model), self.unseen(), self.project.export, out, watch=self.watch)
+        facts = {"path": str(folder.path), "bytes": folder.bytes, "notes": dict(folder.manifest.notes)}
+        return Made(folder.manifest.fingerprint, folder.path / "luban.json", facts)
+
+    def sources(self) -> PrepareConfig:
+        """The prepare section with its paths made relative to where luban runs."""
+        config = self.project.prepare
+        return config.model_copy(update={name: at(self.root, getattr(config, name)) for name in ("source", "valid", "test")})
+
+    def base_name(self) -> str:
+        """The base; a folder next to the project file comes before a name of the catalogue."""
+        name = self.project.train.base
+        return at(self.root, name) if (self.root / name).is_dir() else name
+
+    def prepared(self) -> Prepared:
+        """The rows of this run, or those kept by an earlier one."""
+        if self.rows is None:
+            self.rows = read_rows(self.out / "rows")
+        return self.rows
+
+    def unseen(self) -> Rows:
+        """The test part, or the validation part where there is no test part."""
+        rows = self.prepared()
+        return rows.test if len(rows.test) else rows.valid
+
+
+def at(root: Path, source: str) -> str:
+    """A source of the project file as a path from here; names such as ``hf:...`` stay as they are."""
+    return source if not source or ":" in source.split("/")[0] or Path(source).is_absolute() else str(root / source)
+
+
+def content(source: str) -> str:
+    """Fingerprint of a file or of all files of a folder; of anything else, its name."""
+    path = Path(source)
+    if source and path.is_file():
+        return line.hashed(path)
+    if source and path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return line.fingerprint({file.relative_to(path).as_posix(): line.hashed(file) for file in files})
+    return source
+
+
+def flat(name: str, section: Section) -> dict[str, Any]:
+    """``train.epochs`` and so on, without what changes no result."""
+    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items() if key not in INERT}
+
+
+def understood(rows: Prepared) -> dict[str, Any]:
+    """What was understood of the rows, as plain values: columns, counts, rejects, fingerprint, three rows."""
+    return {
+        "source": rows.source,
+        "task": rows.task,
+        "columns": dict(rows.columns),
+        "rows": {part: len(getattr(rows, part)) for part in ("train", "valid", "test")},
+        "rejects": len(rows.rejects),
+        "labels": labels_of(rows),
+        "sample": [dict(rows.train[i]) for i in range(min(3, len(rows.train)))],
+        "fingerprint": rows.fingerprint,
+    }
+
+
+def labels_of(rows: Prepared) -> list[str]:
+    """The labels that the task finds in the training rows; none where it predicts a number."""
+    return list(TASKS[rows.task].fit(rows.train).labels)
+
+
+def write_rows(rows: Prepared, out: Path) -> None:
+    """Each part as JSON lines, the rejects beside them, and `prepared.json` last."""
+    out.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "valid", "test"):
+        _write_lines(out / f"{part}.jsonl", (dict(row) for row in getattr(rows, part)))
+    _write_lines(out / "rejects.jsonl", (reject.as_json() for reject in rows.rejects))
+    about = {key: getattr(rows, key) for key in ("task", "source", "fingerprint")}
+    write_text(out / "prepared.json", json.dumps({**about, "columns": dict(rows.columns), "notes": dict(rows.notes)}, ensure_ascii=False, indent=1, default=str))
+
+
+def read_rows(out: Path) -> Prepared:
+    """What `write_rows` wrote; raises `ConfigError` where it is incomplete."""
+    try:
+        about = json.loads((out / "prepared.json").read_text(encoding="utf8"))
+        parts = {part: _read_lines(out / f"{part}.jsonl") for part in ("train", "valid", "test")}
+        rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))
+        return Prepared(**parts, rejects=rejects, **about)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{out} cannot be read ({error}).", "It is written by the line.", f"Remove {out} and run again.") from error
+
+
+def _write_lines(file: Path, objects: Any) -> None:
+    write_text(file, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects))
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in file.read_text(encoding="utf8").split("\n") if text]

@@ -1,0 +1,254 @@
+"""Each verb as one call, for Python and for the command line: joins stages for one model; the whole line is in `pipeline`.
+
+Keywords are the options of `luban VERB --help`, which are the keys of luban.yaml. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
+from luban.errors import ConfigError, DataError, nearest_hint
+from luban.folder import Folder, check_target, write_text
+from luban.predict import Predictor
+from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
+from luban.tasks import TASKS
+
+if TYPE_CHECKING:
+    from luban.stages.evaluate import Comparison, Evaluation
+    from luban.stages.serve import Served
+
+Model = str | Path | Folder
+
+
+def load(model: Model, *, threads: int | None = None) -> Predictor:
+    """A model folder that is ready to answer: ``load("runs/model").predict(["a text"])``.
+
+    Raises `FolderError` where the folder must not be trusted, `ParityError` where its golden rows do not reproduce.
+    """
+    return Predictor.open(model, threads=threads)
+
+
+def train(source: str | Path, *, task: str, out: str | Path, name: str = "", watch: Watch = unwatched, **options: Any) -> Folder:
+    """Fine-tune a base model on the rows of ``source`` and write the model folder ``out``.
+
+    ``options``: any field of `PrepareConfig` and `TrainConfig`, such as ``base="minilm"``, ``epochs=3``, ``valid="dev.csv"``.
+    Raises `DataError`, `ConfigError`, `BaseUnavailable`, `GateError`.
+    """
+    prepare_config, train_config = sections(options, PrepareConfig, TrainConfig)
+    rows = prepare(prepare_config.model_copy(update={"source": str(source)}), task)
+    return fit(rows, train_config.model_copy(update={"task": task}), out, name=name, watch=watch)
+
+
+def prepare(config: PrepareConfig, task: str) -> Prepared:
+    """Read, clean and split the rows of a source for a task; raises `DataError`, `UnknownName`."""
+    from luban.stages.prepare import prepare as prepared
+
+    return prepared(config, kind(task))
+
+
+def fit(rows: Prepared, config: TrainConfig, out: str | Path, *, name: str = "", watch: Watch = unwatched) -> Folder:
+    """Fine-tune the base of ``config`` on prepared rows."""
+    from luban import bases
+    from luban.stages.train import train as trained
+
+    return trained(rows, bases.find(config.base), config, Path(out), name=name, watch=watch)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Rows a model is judged on; ``part`` says which part of the source they are."""
+
+    source: str
+    part: str
+    rows: Rows
+    rejects: tuple[Reject, ...]
+    columns: Mapping[str, str]
+
+
+def labelled(model: Folder, config: PrepareConfig) -> Labelled:
+    """The rows of ``config.source`` that a model is judged on.
+
+    A file gives all its rows; a folder of parts its test part, else its valid part. Raises `DataError` where none is left.
+    """
+    from luban.stages.prepare import load as loaded
+
+    found = loaded(config.source, kind(model.manifest.task), config=config)
+    part = next((name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), "")
+    if not part:
+        raise DataError("no labelled row was found.", "A model is judged on labelled rows.", "Check the source.", file=config.source)
+    return Labelled(config.source, part, found.parts[part].rows, found.parts[part].rejects, found.columns)
+
+
+def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
+    """The rows of ``config.source`` to be answered, labels or not, each with the number of its row as ``id``."""
+    from luban.stages.prepare import load as loaded
+
+    found = loaded(config.source, kind(model.manifest.task), config=config, labelled=False)
+    for part in found.parts.values():
+        for number, row in zip(part.lines, part.rows, strict=True):
+            yield {**row, "id": str(number)}
+
+
+def evaluate(model: Model, source: str | Path, *, watch: Watch = unwatched, **options: Any) -> Evaluation:
+    """Judge a model on labelled rows; ``options``: fields of `EvaluateConfig` and `PrepareConfig`.
+
+    ``report="scores.html"`` also writes the report.
+    """
+    config, reading = sections(options, EvaluateConfig, PrepareConfig)
+    folder = opened(model)
+    return judged(folder, labelled(folder, reading.model_copy(update={"source": str(source)})), config, watch=watch)
+
+
+def judged(folder: Folder, rows: Labelled, config: EvaluateConfig, *, watch: Watch = unwatched) -> Evaluation:
+    """Score a model on rows that are read, and write the report where one is wanted."""
+    from luban.stages.evaluate import evaluate as evaluated
+    from luban.stages.evaluate import write_report
+
+    evaluation = evaluated(folder, rows.rows, config, watch=watch, rejects=len(rows.rejects))
+    if config.report:
+        write_report(evaluation, Path(config.report))
+    return evaluation
+
+
+def judge(folder: Folder, rows: Prepared, *, threads: int = 0, watch: Watch = unwatched) -> Evaluation:
+    """Score a model on those prepared rows it has not learnt from: the test part, else the valid part."""
+    from luban.stages.evaluate import evaluate as evaluated
+
+    config = EvaluateConfig.model_validate({"threads": threads})
+    unseen = rows.test if len(rows.test) else rows.valid
+    return evaluated(folder, unseen, config, watch=watch, rejects=len(rows.rejects), train_rows=rows.train)
+
+
+def compare(a: Model, b: Model, source: str | Path, *, watch: Watch = unwatched, **options: Any) -> Comparison:
+    """Which of two models is better on the same rows, and is it sure; ``options`` as for `evaluate`."""
+    config, reading = sections(options, EvaluateConfig, PrepareConfig)
+    first, second = opened(a), opened(b)
+    rows = labelled(first, reading.model_copy(update={"source": str(source)}))
+    return contest(first, second, rows, config, watch=watch)
+
+
+def contest(a: Folder, b: Folder, rows: Labelled, config: EvaluateConfig, *, watch: Watch = unwatched) -> Comparison:
+    """Compare two models on rows that are read."""
+    from luban.stages.evaluate import compare as compared
+
+    return compared(a, b, rows.rows, config, watch=watch)
+
+
+def explain(model: Model | Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:
+    """Why a model answers as it does: the weight of each word for the answer, or for ``target``."""
+    from luban.stages.explain import explain as explained
+
+    predictor = model if isinstance(model, Predictor) else load(model)
+    return explained(predictor, value, target=target, method=method)
+
+
+def export(model: Model, *, out: str | Path, source: str | Path = "", watch: Watch = unwatched, **options: Any) -> Folder:
+    """A folder in another form that gives the same answers, compared on the rows of ``source``.
+
+    Without a source the rows the model was trained from are read again, and those it has not seen are taken; where they are gone,
+    the golden rows are. ``options``: fields of `ExportConfig`. Raises `ParityError` over the stated bound.
+    """
+    from luban.stages.export import export as exported
+
+    (config,) = sections(options, ExportConfig)
+    folder = opened(model)
+    return exported(folder, held_out(folder, source), config, Path(out), watch=watch)
+
+
+def held_out(folder: Folder, source: str | Path = "") -> Rows:
+    """Rows to compare an exported model on: see `export`."""
+    if source:
+        return labelled(folder, PrepareConfig.model_validate({"source": str(source)})).rows
+    data = folder.manifest.data
+    made_from = str(data.get("source", ""))
+    if made_from and Path(made_from).exists():
+        try:
+            rows = prepare(PrepareConfig.model_validate({"source": made_from, "columns": data.get("columns", {})}), folder.manifest.task)
+            return rows.test if len(rows.test) else rows.valid
+        except DataError:
+            pass
+    return [golden.row for golden in folder.golden()]
+
+
+def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0) -> dict[str, Served]:
+    """Folders opened for serving, by name; two of one name are told apart by their directory's name.
+
+    Raises `ConfigError` where that does not tell them apart either.
+    """
+    from luban.stages.serve import Served
+
+    out: dict[str, Served] = {}
+    for model in models:
+        folder = opened(model)
+        name = folder.manifest.name if folder.manifest.name not in out else folder.path.resolve().name
+        if name in out:
+            raise ConfigError(f"Two models are named {name!r}.", "Each is asked by its name.", "Rename one of the directories.")
+        out[name] = Served.open(folder, name=name, threads=threads or 1, explain=explainer(folder) if explaining else None)
+    return out
+
+
+def explainer(folder: Folder) -> Any:
+    """A function that explains answers of a folder, opening what it needs at the first question."""
+    kept: list[Predictor] = []
+
+    def answer(value: str | Row) -> Evidence:
+        if not kept:
+            kept.append(Predictor.open(folder, threads=1, check=False))
+        return explain(kept[0], value)
+
+    return answer
+
+
+def serve(*models: Model, watch: Watch = unwatched, **options: Any) -> None:
+    """Serve folders over HTTP until SIGTERM or SIGINT; ``options``: fields of `ServeConfig`."""
+    (config,) = sections(options, ServeConfig)
+    answer(served(models, threads=config.threads), config, watch=watch)
+
+
+def answer(
+    models: Mapping[str, Served], config: ServeConfig, *, ready: Callable[[str], None] = lambda url: None, watch: Watch = unwatched
+) -> None:
+    """Serve opened folders; ``ready`` is told the URL once it answers."""
+    from luban.stages.serve import serve as serving
+
+    serving(models, config, ready=ready, watch=watch)
+
+
+def check_out(out: str | Path) -> None:
+    """Raises `FolderError`, before any work, unless ``out`` may be written."""
+    check_target(Path(out))
+
+
+def write_page(file: Path, text: str, evidence: Evidence) -> None:
+    """An explanation as a page."""
+    from luban.stages.explain import to_html
+
+    write_text(file, to_html(text, evidence))
+
+
+def opened(model: Model) -> Folder:
+    """A verified folder."""
+    return model if isinstance(model, Folder) else Folder.open(model)
+
+
+def kind(task: str) -> Any:
+    """The class of a task by its name; raises `ConfigError` for none and `UnknownName` for one that is not known."""
+    if not task:
+        raise ConfigError("No task is given.", f"Known: {', '.join(sorted(TASKS))}.", "For example: --task text-classification")
+    return TASKS[task]
+
+
+def sections(options: Mapping[str, Any], *kinds: type[Section]) -> tuple[Any, ...]:
+    """The options sorted into config sections; one that belongs to several goes to each.
+
+    Raises `ConfigError` for an option that none of them has, naming the nearest.
+    """
+    known = {name for section in kinds for name in section.model_fields}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"There is no option {name!r}.", f"Known here: {', '.join(sorted(known))}.", nearest_hint(name, known))
+    return tuple(parse(section, {n: v for n, v in options.items() if n in section.model_fields}) for section in kinds)
