@@ -65,7 +65,7 @@ def code(value: object) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table of escaped cells, all but the first column to the right; a bar ends a cell even in a code span."""
+    """A Markdown table of escaped cells, all but the first to the right; a bar ends a cell even in a code span."""
     marks = ["---", *["---:"] * (len(header) - 1)]
     lines = ([re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in (header, marks, *rows))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -153,8 +153,10 @@ def _use(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     recipe = manifest.recipe
-    sections = {"": {key: value for key, value in recipe.items() if not isinstance(value, Mapping)}}
-    sections |= {name: value for name, value in recipe.items() if isinstance(value, Mapping)}
+    sections: dict[str, Mapping[str, Any]] = {
+        "": {key: value for key, value in recipe.items() if not isinstance(value, Mapping)}
+    }
+    sections.update({name: value for name, value in recipe.items() if isinstance(value, Mapping)})
     tables = []
     for name, options in sections.items():
         rows = [[code(key), code(_shown(value))] for key, value in options.items() if value not in ("", None, {}, [])]

@@ -57,7 +57,7 @@ class Folder:
                 "A model folder is what `luban train --out DIR` writes.",
                 "Check the path, or train a model first.",
             )
-        manifest = Manifest.from_json(file.read_text(encoding="utf8"), source=str(file))
+        manifest = Manifest.from_json(file.read_bytes().decode("utf8", "replace"), source=str(file))
         for inside in files_of(path):
             _refuse_dangerous(path, inside, manifest)
         for name, info in manifest.files.items():
@@ -140,7 +140,11 @@ def check_target(out: Path) -> None:
 
 def files_of(path: Path) -> list[Path]:
     """Every file and link below a folder, not following links to directories."""
-    return [Path(root) / name for root, _, names in os.walk(path) for name in names]
+    found = []
+    for root, folders, names in os.walk(path):
+        entries = [Path(root) / name for name in (*folders, *names)]
+        found += [entry for entry in entries if entry.is_symlink() or not entry.is_dir()]
+    return found
 
 
 def made_by() -> dict[str, str]:
