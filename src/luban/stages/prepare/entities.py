@@ -1,7 +1,8 @@
 """The forms in which data sets write spans of a text, to one: ``{start, end, label}`` with the end exclusive.
 
 Taken are lists of objects under the usual names (CLUE's ``entity_index``, Presidio's, doccano's, spaCy's triples) and CLUENER's
-``{type: {surface: [[start, last]]}}``. Where the surface is given it must stand where the span says.
+``{type: {surface: [[start, last]]}}``. Where the surface is given it must stand where the span says. A tag a word cannot say that
+an entity stands inside another: the outer one is kept.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ SURFACE = ("entity", "text", "entity_value", "word", "surface", "value")
 Triple = tuple[Any, Any, Any, Any]
 
 
-def entities_of(text: str, value: object) -> list[dict[str, Any]]:
-    """Spans of ``text`` in reading order; raises `DataError` for a form or a span that does not fit the text."""
-    return sorted((_checked(text, *found) for found in _triples(value)), key=lambda span: (span["start"], span["end"]))
+def entities_of(text: str, value: object) -> tuple[list[dict[str, Any]], int]:
+    """Spans of ``text`` in reading order, and how many more stood inside one of these.
+
+    Raises `DataError` for a form or a span that does not fit the text.
+    """
+    spans = sorted((_checked(text, *found) for found in _triples(value)), key=lambda span: (span["start"], -span["end"]))
+    outer: list[dict[str, Any]] = []
+    for span in spans:
+        if not outer or span["end"] > outer[-1]["end"]:
+            outer.append(span)
+    return outer, len(spans) - len(outer)
 
 
 def _triples(value: object) -> Iterator[Triple]:

@@ -33,6 +33,8 @@ class Part:
     sources: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     cleaned: int = 0
+    inner: int = 0
+    "entities left out because they stood inside another one"
     rejects: tuple[Reject, ...] = ()
     seen: int = 0
 
@@ -52,12 +54,13 @@ class Reading:
 def read_part(tables: tuple[tuple[Table, Mapping[str, str]], ...], how: Reading) -> Part:
     """All rows of a part's tables (each with its recognised columns), in order; strict raises at the first bad one."""
     store = _Store()
-    lines, groups, rejects, cleaned, seen = array("q"), [], [], 0, 0
+    lines, groups, rejects = array("q"), [], []
+    cleaned = inner = seen = 0
     for table, columns in tables:
         for number, record in table.items():
             seen += 1
             try:
-                row, changed = _canonical(record, columns, how)
+                row, changed, nested = _canonical(record, columns, how)
             except DataError as error:
                 placed = _named(error, columns).at(file=table.file, row=number)
                 if how.strict:
@@ -67,14 +70,15 @@ def read_part(tables: tuple[tuple[Table, Mapping[str, str]], ...], how: Reading)
                 continue
             store.add(row)
             lines.append(number)
-            cleaned += changed
+            cleaned, inner = cleaned + changed, inner + nested
             if how.group and isinstance(record, dict):
                 groups.append(str(record.get(how.group)))
     names = tuple(str(table.file) for table, _ in tables)
-    return Part(store.rows(), lines, names, tuple(groups), cleaned, tuple(rejects), seen)
+    return Part(store.rows(), lines, names, tuple(groups), cleaned, inner, tuple(rejects), seen)
 
 
-def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Reading) -> tuple[Record, bool]:
+def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Reading) -> tuple[Record, bool, int]:
+    """The row, whether cleaning changed it, and how many of its entities stood inside others."""
     if isinstance(record, DataError):
         raise record
     raw = {name: record.get(column) for name, column in columns.items()}
@@ -83,17 +87,17 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
             raise DataError(
                 f"the cell has {len(value)} characters.", f"At most {MAX_LINE} are read.", "Cut it into rows.", column=name
             )
-    changed = False
+    changed, inner = False, 0
     if how.task.tags_words:
         if "entities" in raw and isinstance(raw.get("text"), str):
-            raw["entities"] = entities_of(raw["text"], raw["entities"])
+            raw["entities"], inner = entities_of(raw["text"], raw["entities"])
     elif how.clean:
         targets = {column.name for column in how.task.columns if column.target}
         for name, value in raw.items():
             if isinstance(value, str) and name not in targets:
                 raw[name] = clean_text(value)
                 changed |= raw[name] != value
-    return how.task.parse(raw, labelled=how.labelled), changed
+    return how.task.parse(raw, labelled=how.labelled), changed, inner
 
 
 def _named(error: DataError, columns: Mapping[str, str]) -> DataError:

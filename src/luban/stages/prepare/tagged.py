@@ -97,9 +97,11 @@ def _cut(line: str) -> list[str]:
 def _blocks(path: Path, encoding: Encoding) -> Iterator[list[Line]]:
     block: list[Line] = []
     for number, line in lines(path, encoding):
-        cells = _cut(line.rstrip("\r\n").lstrip("\ufeff"))
-        if cells and cells[0] == "-DOCSTART-":
-            continue
+        line = line.rstrip("\r\n").lstrip("\ufeff")
+        cells = _cut(line)
+        blank_word = len(cells) == 1 and line[:1].isspace() and TAG.fullmatch(cells[0])
+        if blank_word or (cells and cells[0] == "-DOCSTART-"):
+            continue  # a tagged white space holds no text; its neighbours carry the span on
         if cells and any(cells):
             block.append((number, cells))
         elif block:

@@ -1,0 +1,163 @@
+"""`luban data clean|anonymise|split`: a source in, a folder of train/valid/test.jsonl and rejects.jsonl out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from luban.config import PrepareConfig
+from luban.personal import find, mask, stand_in
+from luban.records import Reject, Row, Rows
+from luban.stages.prepare.clean import clean_text, normalised
+from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
+from luban.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a verb wrote: ``rows`` by part, how many were ``changed``, and the ``files``; rows_in = rows + rejects."""
+
+    verb: str
+    source: str
+    task: str
+    out: str
+    rows_in: int
+    rows: Mapping[str, int]
+    changed: int
+    rejects: tuple[Reject, ...]
+    fingerprint: str
+    files: tuple[str, ...]
+    columns: Mapping[str, str]
+    sample: tuple[Row, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def clean(
+    source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None, *, fold_width: bool = False
+) -> Written:
+    """Write a source's rows cleaned (see `clean_text`), exact copies rejected; ``fold_width`` makes full-width letters plain.
+
+    Tagged rows keep their text, whose offsets count; of them only exact copies go.
+    """
+    config = (config or PrepareConfig()).model_copy(update={"clean": True, "strict": False, "group": ""})
+    loaded = load(source, task, config=config)
+    cleaned = sum(part.cleaned for part in loaded.parts.values())
+
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        return row if "words" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
+
+    return _write("clean", loaded, Path(out), change, cleaned, unique=True)
+
+
+def anonymise(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
+    """Write a source's rows with personal data replaced by stand-ins of the same kind (see `luban.personal`); tags stay in step.
+
+    Names of people and postal addresses are not looked for.
+    """
+    config = (config or PrepareConfig()).model_copy(update={"clean": False, "strict": False, "group": ""})
+    loaded = load(source, task, config=config)
+    return _write("anonymise", loaded, Path(out), lambda row: _masked_words(row) if "words" in row else _each_text(row, mask), 0)
+
+
+def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
+    """Write a source's rows parted into train, valid and test by ``config`` (shares, group, seed), free of leaks."""
+    config = (config or PrepareConfig()).model_copy(update={"source": source})
+    prepared = prepare(config, task)
+    parts = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
+    parts = {name: rows for name, rows in parts.items() if len(rows)}
+    files = _files(Path(out), parts, prepared.rejects)
+    return Written(
+        "split", source, task.name, str(out), int(prepared.notes["rows_in"]), {name: len(rows) for name, rows in parts.items()},
+        int(prepared.notes["cleaned"]), prepared.rejects, prepared.fingerprint, files, prepared.columns,
+        tuple(prepared.notes["sample"]),
+    )
+
+
+def write_rows(path: Path, rows: Rows) -> Path:
+    """Rows as JSON lines that luban reads back to the same rows; written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf8") as file:
+        for row in rows:
+            file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+    temporary.replace(path)
+    return path
+
+
+def _write(
+    verb: str, loaded: Loaded, out: Path, change: Callable[[dict[str, Any]], dict[str, Any]], changed: int, *, unique: bool = False
+) -> Written:
+    rejects = list(loaded.rejects)
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for name, part in loaded.parts.items():
+        first: dict[str, int] = {}
+        kept = parts.setdefault(name, [])
+        for i, raw in enumerate(part.rows):
+            row = change(dict(raw))
+            changed += row != raw
+            line = part.lines[i]
+            key = _key(row)
+            if unique and first.setdefault(key, line) != line:
+                reason = f"the same text and label as row {first[key]}."
+                rejects.append(Reject(part.sources[0], line, reason, content=json.dumps(row, ensure_ascii=False)[:200]))
+            else:
+                kept.append(row)
+    files = _files(out, parts, rejects)
+    sample = tuple(row for rows in parts.values() for row in rows[:3])[:3]
+    return Written(
+        verb, loaded.source, loaded.task, str(out), sum(part.seen for part in loaded.parts.values()),
+        {name: len(rows) for name, rows in parts.items()}, changed, tuple(rejects), fingerprint(*parts.values()), files,
+        loaded.columns, sample,
+    )
+
+
+def _files(out: Path, parts: Mapping[str, Rows], rejects: Sequence[Reject]) -> tuple[str, ...]:
+    paths = [write_rows(out / f"{name}.jsonl", rows) for name, rows in parts.items()]
+    if rejects:
+        paths.append(write_rejects(out / "rejects.jsonl", rejects))
+    return tuple(str(path) for path in paths)
+
+
+def _key(row: Row) -> str:
+    texts = {name: normalised(value) if name in ("text", "text_pair") else value for name, value in row.items()}
+    return json.dumps(texts, ensure_ascii=False, sort_keys=True)
+
+
+def _each_text(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    return {name: change(value) if name in ("text", "text_pair") else value for name, value in row.items()}
+
+
+def _masked_words(row: dict[str, Any]) -> dict[str, Any]:
+    """A tagged row with personal data replaced: the words of a finding become one, with the first one's tag."""
+    text: str = row["text"]
+    words = [(int(start), int(end)) for start, end in row["words"]]
+    tags = list(row.get("tags") or ["O"] * len(words))
+    for entity in reversed(find(text)):
+        touched = [i for i, (start, end) in enumerate(words) if start < entity.end and end > entity.start]
+        if not touched:
+            continue
+        first, last = touched[0], touched[-1]
+        start, end = min(words[first][0], entity.start), max(words[last][1], entity.end)
+        replaced = text[start : entity.start] + stand_in(entity) + text[entity.end : end]
+        shift = len(replaced) - (end - start)
+        text = text[:start] + replaced + text[end:]
+        after = [(a + shift, b + shift) for a, b in words[last + 1 :]]
+        words = [*words[:first], (start, start + len(replaced)), *after]
+        tags = [*tags[: first + 1], *tags[last + 1 :]]
+    masked = {**row, "text": text, "words": [list(word) for word in words]}
+    return masked | {"tags": _mended(tags)} if "tags" in row else masked
+
+
+def _mended(tags: Sequence[str]) -> list[str]:
+    """IOB2 again after words were merged: an I that follows nothing of its type begins."""
+    out: list[str] = []
+    for tag in tags:
+        opens = tag.startswith("I-") and (not out or out[-1] not in (tag, f"B-{tag[2:]}"))
+        out.append(f"B-{tag[2:]}" if opens else tag)
+    return out
+
