@@ -1,7 +1,7 @@
 """Runs ``model.onnx`` with onnxruntime on the processor; no torch, no tokenizer and no task is loaded here.
 
-One session, shared by all threads (onnxruntime's ``Run`` is safe to call at once). What the session options are, and why,
-is measured in benchmarks/export.py and told in docs/export.md.
+One session, shared by all threads (onnxruntime's ``Run`` may be called at once). docs/export.md tells why its options are
+as they are.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class OnnxRuntime(Runtime):
         """Load one ONNX file, wherever it stands."""
         if not file.is_file():
             raise FolderError(
-                f"{file} is missing.", "A folder of runtime 'onnx' holds model.onnx.", "Copy or export the folder again."
+                f"{file} is missing.",
+                "A folder of runtime 'onnx' holds model.onnx.",
+                "Copy or export the folder again.",
             )
         try:
             session = onnxruntime.InferenceSession(str(file), options(threads), providers=["CPUExecutionProvider"])
@@ -69,7 +71,7 @@ class OnnxRuntime(Runtime):
 
 
 def options(threads: int | None) -> onnxruntime.SessionOptions:
-    """Session options: ``threads`` inside one call (None or 0: the cores this process may use), waiting without spinning."""
+    """Session options: ``threads`` inside one call (None or 0: the cores this process may use), no spinning."""
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = threads or cores()
     chosen.inter_op_num_threads = 1

@@ -1,0 +1,135 @@
+"""How well two runtimes of one model agree on real rows; it judges nothing and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.encoding import Encoded
+from luban.predict import Predictor
+from luban.records import Prediction, Row, Rows
+from luban.tasks.base import Floats, softmax
+
+MOVED = 0.1
+"a number counts as changed when it moves by more than this share of its spread"
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one runtime said of some rows: the head's outputs and what they decode to."""
+
+    encoded: Sequence[Encoded]
+    logits: Sequence[Sequence[Floats]]
+    predictions: Sequence[Prediction]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """``flips``: share of decisions that changed: rows, or for taggers entities (1 - F1 between the two sets of them).
+
+    ``changed``: share of rows with any change; ``difference``: largest distance of a probability (of a number: in its
+    spread); ``which``: the changed rows, the first 20, by their position with both answers.
+    """
+
+    rows: int
+    flips: float
+    changed: float
+    difference: float
+    which: tuple[dict[str, Any], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "which": list(self.which)}
+
+
+def ask(predictor: Predictor, rows: Rows) -> Answers:
+    """The answers of a runtime to canonical rows."""
+    encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
+    logits = predictor.logits(encoded)
+    predictions = [predictor.task.decode(row, out) for row, out in zip(encoded, logits, strict=True)]
+    return Answers(encoded, logits, predictions)
+
+
+def compare(rows: Rows, expected: Answers, got: Answers) -> Agreement:
+    """How far ``got`` is from ``expected``, row by row."""
+    pairs = list(zip(expected.predictions, got.predictions, strict=True))
+    spread = _spread(expected.predictions)
+    changed = [i for i, (a, b) in enumerate(pairs) if _differs(a, b, spread)]
+    share = len(changed) / max(1, len(pairs))
+    tags = any(a.entities is not None for a, _ in pairs)
+    flips = 1.0 - entity_agreement(pairs) if tags else share
+    which = tuple(
+        {"row": i, "text": str(rows[i].get("text", ""))[:80], "was": _said(pairs[i][0]), "is": _said(pairs[i][1])}
+        for i in changed[:SHOWN]
+    )
+    return Agreement(len(pairs), flips, share, _distance(expected, got, spread), which)
+
+
+def entity_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> float:
+    """F1 between the entities of two taggers over the same rows; 1 where neither found any."""
+    both = total = 0
+    for a, b in pairs:
+        first, second = _spans(a), _spans(b)
+        both, total = both + len(first & second), total + len(first) + len(second)
+    return 2 * both / total if total else 1.0
+
+
+def spaced(rows: Rows, count: int) -> list[Row]:
+    """At most ``count`` rows, evenly spaced: files sorted by label would otherwise give a few labels only."""
+    if len(rows) <= count:
+        return list(rows)
+    return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, count)]
+
+
+def _spans(prediction: Prediction) -> set[tuple[int, int, str]]:
+    return {(entity.start, entity.end, entity.label) for entity in prediction.entities or ()}
+
+
+def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
+    if a.entities is not None:
+        return _spans(a) != _spans(b)
+    if a.labels is not None:
+        return set(a.labels) != set(b.labels or ())
+    if a.value is not None:
+        return abs(a.value - (b.value or 0.0)) > MOVED * spread
+    return a.label != b.label
+
+
+def _spread(predictions: Sequence[Prediction]) -> float:
+    """Standard deviation of the numbers predicted; 1 where there are none or all are equal."""
+    values = [p.value for p in predictions if p.value is not None]
+    return float(np.std(values)) or 1.0 if values else 1.0
+
+
+def _distance(a: Answers, b: Answers, spread: float) -> float:
+    """Largest distance of a probability (where scores are given, of those; for taggers, of each word's tags)."""
+    worst = 0.0
+    for row, (one, two) in enumerate(zip(a.predictions, b.predictions, strict=True)):
+        if one.scores is not None and two.scores is not None:
+            worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
+        elif one.value is not None and two.value is not None:
+            worst = max(worst, abs(one.value - two.value) / spread)
+        else:
+            worst = max(worst, _tag_distance(a.encoded[row], a.logits[row], b.logits[row]))
+    return worst
+
+
+def _tag_distance(encoded: Encoded, a: Sequence[Floats], b: Sequence[Floats]) -> float:
+    distances: list[NDArray[Any]] = [np.zeros(1)]
+    for window, one, two in zip(encoded.windows, a, b, strict=True):
+        at = window.heads if window.heads is not None else np.arange(len(window.ids))
+        distances.append(np.abs(softmax(one[at]) - softmax(two[at])).ravel())
+    return float(np.concatenate(distances).max())
+
+
+def _said(prediction: Prediction) -> Any:
+    """The answer in brief."""
+    if prediction.entities is not None:
+        return [f"{entity.label} {entity.text}" for entity in prediction.entities]
+    if prediction.labels is not None:
+        return list(prediction.labels)
+    return prediction.value if prediction.value is not None else prediction.label
