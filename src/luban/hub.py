@@ -62,7 +62,15 @@ def cached(repository: str, revision: str | None = None) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        folder = Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                local_files_only=True,
+                allow_patterns=list(WANTED),
+                ignore_patterns=list(UNWANTED),
+            )
+        )
     except (OSError, ValueError):
         return None
     return folder if whole(folder) else None
@@ -115,7 +123,7 @@ def _from_hub(repository: str, revision: str | None) -> Path:
         refuse_unsafe(repository, names)
         folder = snapshot_download(
             repository,
-            revision=info.sha,
+            revision=revision,  # by name, so that the cache knows later which commit the name means
             endpoint=address(),
             allow_patterns=list(WANTED),
             ignore_patterns=list(UNWANTED),
