@@ -60,7 +60,11 @@ def tagged(sentences):
 
 
 SENTENCES = [
-    (["Anna", "Smith", "lives", "in", "Berlin"], ["B-PER", "I-PER", "O", "O", "B-LOC"], ["B-PER", "O", "O", "O", "B-LOC"]),
+    (
+        ["Anna", "Smith", "lives", "in", "Berlin"],
+        ["B-PER", "I-PER", "O", "O", "B-LOC"],
+        ["B-PER", "O", "O", "O", "B-LOC"],
+    ),
     (["Paris", "is", "large"], ["B-LOC", "O", "O"], ["B-LOC", "O", "O"]),
     (["Call", "Bob"], ["O", "B-PER"], ["O", "O"]),
     (["Nothing", "here"], ["O", "O"], ["O", "B-LOC"]),

@@ -23,7 +23,7 @@ def mistakes_card(e: Evaluation) -> str:
     if len(drawn) > FIRST:
         more = both("more_mistakes", count=len(drawn) - FIRST)
         inner += f"<details><summary>{more}</summary>{''.join(drawn[FIRST:])}</details>"
-    return f'<section class="card whole"><h2>{both("mistakes")}</h2><p class="soft">{about}</p>{inner}</section>\n'
+    return f'<section class="card"><h2>{both("mistakes")}</h2><p class="soft">{about}</p>{inner}</section>\n'
 
 
 def _plain(m: Mistake) -> str:

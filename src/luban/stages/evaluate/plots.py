@@ -15,7 +15,11 @@ from luban.metrics.classification import ClassScore
 from luban.stages.evaluate.base import Slice
 from luban.stages.evaluate.words import filled
 
-WIDE = 480
+WIDE = 420
+COLUMN = 6.5
+"width of a character; a Chinese one takes two"
+LABEL = 18
+"most columns of a label that is shown; the whole stands in its tooltip"
 Point = tuple[float, float]
 
 
@@ -41,8 +45,8 @@ class Plane:
 
 def class_bars(table: Sequence[ClassScore]) -> str:
     """F1 a class as bars, precision and recall as the ends of a line, support on the right."""
-    step, head = 24, 8
-    plane = Plane(150, WIDE - 44, head, head + step * len(table))
+    step, head, left = 24, 8, room([score.label for score in table])
+    plane = Plane(left, WIDE - 44, head, head + step * len(table))
     parts = [grid_x(plane, [0, 0.25, 0.5, 0.75, 1.0], percent)]
     for i, score in enumerate(table):
         y = head + step * i + step / 2
@@ -50,7 +54,7 @@ def class_bars(table: Sequence[ClassScore]) -> str:
         ends = sorted((score.precision, score.recall))
         parts.append(
             f"<g><title>{escape(told)}</title>"
-            + text(142, y + 4, short(score.label, 20), "end")
+            + text(left - 8, y + 4, short(score.label, LABEL), "end")
             + rect(plane.x(0), y - 8, plane.x(score.f1) - plane.x(0), 16, "bar")
             + line(plane.x(ends[0]), y, plane.x(ends[1]), y, "join")
             + dot(plane.x(score.precision), y, 3.5, "precision")
@@ -58,32 +62,35 @@ def class_bars(table: Sequence[ClassScore]) -> str:
             + text(WIDE - 4, y + 4, f"{score.support:,}", "end", "muted")
             + "</g>"
         )
-    key_y = plane.bottom + 40
-    legend = (
-        dot(156, key_y - 4, 3.5, "precision") + words(166, key_y, "precision") + dot(256, key_y - 4, 3.5, "recall")
-    ) + words(266, key_y, "recall")
-    return svg(WIDE, key_y + 10, "".join(parts) + legend, "classes")
+    y = plane.bottom + 40
+    legend = dot(left + 6, y - 4, 3.5, "precision") + words(left + 16, y, "precision")
+    legend += dot(left + 106, y - 4, 3.5, "recall") + words(left + 116, y, "recall")
+    return svg(WIDE, y + 10, "".join(parts) + legend, "classes")
 
 
 def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Gold by row, answer by column; the shade is the share of the row, numbers stand where there is room."""
-    k = len(labels)
-    left = min(140.0, 30 + 7.0 * max(visual(short(label, 18)) for label in labels))
-    cell = min(64.0, (WIDE - left - 12) / k)
-    deep = 24 + min(110.0, 5.2 * max(visual(short(label, 18)) for label in labels))
+    left = room(labels)
+    cell = min(64.0, (WIDE - left - 12) / len(labels))
     parts = []
     for i, row in enumerate(counts):
-        total = max(1, sum(row))
-        y = 6 + cell * i
-        parts.append(text(left - 8, y + cell / 2 + 4, short(labels[i], 18), "end", tip=labels[i]))
+        y, total = 6 + cell * i, max(1, sum(row))
+        parts.append(text(left - 8, y + cell / 2 + 4, short(labels[i], LABEL), "end", tip=labels[i]))
         for j, count in enumerate(row):
             parts.append(_cell(left + cell * j, y, cell, (count, total), f"{labels[i]} → {labels[j]}: {count}", i == j))
-    bottom = 6 + cell * k
+    bottom = 6 + cell * len(labels)
+    turned = max(map(visual, labels)) * COLUMN > cell
+    angle = -42 if cell > 24 else -62
     for j, label in enumerate(labels):
-        x = left + cell * (j + 0.5)
-        turned = f'transform="rotate(-42 {x:.1f} {bottom + 14:.1f})"'
-        parts.append(text(x, bottom + 14, short(label, 18), "end", extra=turned, tip=label))
-    return svg(left + cell * k + 12, bottom + deep, "".join(parts), "confusion")
+        x, y = left + cell * (j + 0.5), bottom + (14 if turned else 18)
+        turn = f'transform="rotate({angle} {x:.1f} {y:.1f})"' if turned else ""
+        parts.append(text(x, y, short(label, LABEL), "end" if turned else "middle", extra=turn, tip=label))
+    return svg(
+        left + cell * len(labels) + 12,
+        bottom + ((0.72 if cell > 24 else 0.92) * left + 10 if turned else 26),
+        "".join(parts),
+        "confusion",
+    )
 
 
 def reliability_curve(bins: Sequence[Bin]) -> str:
@@ -186,12 +193,14 @@ def svg(width: float, height: float, inner: str, name: str, **values: object) ->
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round values that cover low to high, about ``count`` of them."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * max(1.0, abs(high)):
+        span = abs(high) or 1.0
     rough = span / max(1, count - 1)
     power = 10.0 ** floor(log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
 
 
 def percent(value: float) -> str:
@@ -210,6 +219,11 @@ def short(label: str, most: int) -> str:
     while kept and visual(kept) > most - 1:
         kept = kept[:-1]
     return kept + "…"
+
+
+def room(labels: Sequence[str]) -> float:
+    """Width that the longest of some labels takes on the left of a picture."""
+    return 20 + COLUMN * max(visual(short(label, LABEL)) for label in labels)
 
 
 def visual(label: str) -> int:
@@ -270,12 +284,13 @@ def _cell(x: float, y: float, size: float, part: tuple[int, int], told: str, rig
     share = part[0] / part[1]
     shade = f'style="fill-opacity:{share**0.6:.2f}"' if part[0] else 'style="fill-opacity:0"'
     box = rect(x + 0.5, y + 0.5, size - 1, size - 1, "hit" if right else "miss", shade)
-    number = text(x + size / 2, y + size / 2 + 4, f"{part[0]}", "middle", "on" if share > 0.45 else "")
-    shown = number if part[0] and size >= 9 * len(str(part[0])) else ""
+    kind = ("on " if share > 0.45 else "") + ("small" if size < 24 else "")
+    number = text(x + size / 2, y + size / 2 + 4, f"{part[0]}", "middle", kind)
+    shown = number if part[0] and size >= 7.5 * len(str(part[0])) else ""
     return f"<g><title>{escape(told)}</title>{rect(x + 0.5, y + 0.5, size - 1, size - 1, 'empty')}{box}{shown}</g>"
 
 
 def _beside(plane: Plane, place: Point, label: str) -> str:
-    """A label next to a point, on the side where there is room."""
-    right = place[0] < plane.right - 60
-    return text(place[0] + (12 if right else -12), place[1] + 4, label, "start" if right else "end", "strong")
+    """A label under a point of a curve, kept inside the picture."""
+    x = min(max(place[0], plane.left + 24), plane.right - 18)
+    return text(x, place[1] + 22 if place[1] < plane.bottom - 26 else place[1] - 12, label, "middle", "strong")

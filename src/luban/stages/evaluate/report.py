@@ -7,10 +7,11 @@ nothing be fetched.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from math import ceil, floor
 from pathlib import Path
 
 from luban.folder import write_text
@@ -27,6 +28,8 @@ WHOLE_MATRIX, PART_MATRIX = 26, 16
 "classes up to which the confusion matrix is shown whole, and how many of the confused ones beyond"
 PLAIN = frozenset({"mae", "pearson", "spearman"})
 "scores that are no percentage"
+Scores = Mapping[str, float]
+Intervals = Mapping[str, tuple[float, float]]
 
 
 def write_report(evaluation: Evaluation, path: str | Path) -> None:
@@ -51,15 +54,15 @@ def page(evaluation: Evaluation) -> str:
         lengths_card,
         learning_card,
         cost_card,
-        mistakes_card,
     )
     body = "".join(card(evaluation) for card in cards)
+    read = mistakes_card(evaluation)
     return (
         '<!doctype html>\n<html lang="en" data-lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(evaluation.model)} · luban</title><style>{style}</style></head>\n"
-        f'<body><main>{head(evaluation)}<div class="grid">{body}</div></main>\n'
+        f'<body><main>{head(evaluation)}<div class="columns">{body}</div>{read}</main>\n'
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -93,31 +96,43 @@ def summary(e: Evaluation) -> str:
     if e.kind == "entities":
         counts = [sum(getattr(score, name) for score in e.table) for name in ("correct", "support", "predicted")]
         right, gold, given = counts
-        return both("said_entities", right=f"{right:,}", gold=f"{gold:,}", false=f"{given - right:,}")
+        told = {"right": right, "gold": gold, "false": given - right, "given": given}
+        return both("said_entities", **{name: f"{count:,}" for name, count in told.items()})
     return both(f"said_{e.kind}", right=f"{e.rows - e.wrong:,}", rows=f"{e.rows:,}", wrong=f"{e.wrong:,}")
 
 
-def card(title: str, about: str, inner: str, *, whole: bool = False) -> str:
+def card(title: str, about: str, inner: str) -> str:
     """A titled section; ``about`` says how to read it."""
-    kind = "card whole" if whole else "card"
-    return f'<section class="{kind}"><h2>{title}</h2><p class="soft">{about}</p>{inner}</section>\n'
+    return f'<section class="card"><h2>{title}</h2><p class="soft">{about}</p>{inner}</section>\n'
 
 
 def scores_card(e: Evaluation) -> str:
     """All scores with their intervals; unseen rows and the naive score, named for what they are, beneath."""
-    rows = [_score_row(name, value, e.intervals.get(name), name == e.main_score) for name, value in e.scores.items()]
-    inner = f"<table><tbody>{''.join(rows)}</tbody></table>"
+    tables = [(e.scores, e.intervals)] + ([(e.unseen.scores, e.unseen.intervals)] if e.unseen else [])
+    ends = _axis([value for scores, around in tables for value in _drawn(scores, around)])
+    first, *others = [_score_table(e, scores, around, ends) for scores, around in tables]
+    inner = first
     if e.unseen is not None:
-        inner += f'<h3>{both("unseen")}</h3><p class="soft">{both("about_unseen", rows=f"{e.unseen.rows:,}")}</p>'
-        unseen = [_score_row(n, v, e.unseen.intervals.get(n), n == e.main_score) for n, v in e.unseen.scores.items()]
-        inner += f"<table><tbody>{''.join(unseen)}</tbody></table>"
+        told = both("about_unseen", rows=f"{e.unseen.rows:,}")
+        inner += f'<h3>{both("unseen")}</h3><p class="soft">{told}</p>{"".join(others)}'
     if e.naive is not None:
         inner += f'<p class="note"><b>{both("naive")}: {shown("naive", e.naive)}</b><br>{both("about_naive")}</p>'
     return card(both("scores"), both("about_scores"), inner)
 
 
-def _score_row(name: str, value: float, interval: tuple[float, float] | None, main: bool) -> str:
-    drawn = "" if name == "mae" else plots.score_line(value, interval, _span(value, interval))
+def _score_table(e: Evaluation, scores: Scores, around: Intervals, ends: tuple[float, float]) -> str:
+    """The main score first; of single labels micro F1 is left out, for it is accuracy again."""
+    names = sorted((name for name in scores if not (e.kind == "label" and name == "micro_f1")), key=e.main_score.__ne__)
+    rows = "".join(_score_row(name, scores[name], around.get(name), ends, name == e.main_score) for name in names)
+    axis = f"<div><span>{shown(e.main_score, ends[0])}</span><span>{shown(e.main_score, ends[1])}</span></div>"
+    foot = f'<tr><td colspan="3"></td><td class="plot axis-ends">{axis}</td></tr>'
+    return f'<table class="scores"><tbody>{rows}</tbody><tfoot>{foot}</tfoot></table>'
+
+
+def _score_row(
+    name: str, value: float, interval: tuple[float, float] | None, ends: tuple[float, float], main: bool
+) -> str:
+    drawn = "" if name == "mae" else plots.score_line(value, interval, ends)
     kind = ' class="main"' if main else ""
     around = " – ".join(shown(name, end) for end in interval) if interval else ""
     return (
@@ -126,9 +141,15 @@ def _score_row(name: str, value: float, interval: tuple[float, float] | None, ma
     )
 
 
-def _span(value: float, interval: tuple[float, float] | None) -> tuple[float, float]:
-    """0 to 1; or from -1 where a correlation is negative."""
-    return (-1.0 if min(value, *(interval or ())) < 0 else 0.0, 1.0)
+def _drawn(scores: Scores, around: Intervals) -> list[float]:
+    named = [(name, value) for name, value in scores.items() if name != "mae"]
+    return [value for name, score in named for value in (score, *around.get(name, ()))]
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float]:
+    """Ends, in steps of a twentieth, between which all values lie."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    return floor(low * 20 - 0.01) / 20, min(1.0, ceil(high * 20 + 0.01) / 20)
 
 
 def classes_card(e: Evaluation) -> str:

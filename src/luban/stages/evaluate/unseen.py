@@ -20,6 +20,6 @@ def unseen_places(rows: Rows, train_rows: Iterable[Row]) -> list[int]:
 
 
 def text_key(row: Row) -> str:
-    """A row's text without differences of width, case and white space."""
+    """A row's text without differences of width, case and the amount of white space."""
     texts = (str(row.get(name) or "") for name in ("text", "text_pair"))
-    return "\x00".join("".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
+    return "\x00".join(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)

@@ -30,8 +30,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rows} 行中有 {right} 行的标签完全正确，{wrong} 行有误。",
     ),
     "said_entities": (
-        "{right} of {gold} entities are found with the right type and both ends right; {false} answers are no entity.",
-        "{gold} 个实体中有 {right} 个的类型和两端边界都正确；另有 {false} 个回答不是正确的实体。",
+        "{right} of {gold} entities are found, type and both ends right; {false} of {given} answers are wrong.",
+        "{gold} 个实体中有 {right} 个的类型和两端边界都正确；{given} 个回答中有 {false} 个是错的。",
     ),
     "said_value": (
         "On average the answer is off by {mae} over {rows} rows.",
