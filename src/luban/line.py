@@ -1,7 +1,8 @@
 """Steps in a row, of which only what has changed runs again; it knows nothing of rows, models or stages.
 
-A step states its inputs as a flat mapping of plain values; what it was made from, and the hash of one marker file that proves
-its output, stand in a state file that is written atomically after each step. So a line that crashed goes on where it stopped.
+A step states its inputs as a flat mapping of plain values; what it was made from, and the hash of one marker file that
+proves its output, stand in a state file that is written atomically after each step. So a line that crashed goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a step gave: ``output`` its fingerprint, ``marker`` the file that proves it, ``facts`` plain values to show later."""
+    """What a step gave: ``output`` its fingerprint, ``marker`` the file that proves it, ``facts`` to show later."""
 
     output: str
     marker: Path
@@ -35,7 +36,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``inputs`` gets the outputs of the steps before it by name and says what this step depends on; ``make`` does it."""
+    """``inputs`` gets the outputs of the steps before it and says what this one depends on; ``make`` does it."""
 
     name: str
     inputs: Callable[[Mapping[str, str]], Mapping[str, Any]]
@@ -44,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a step runs: it is ``new``, an input ``changed``, its output is ``missing`` or ``altered``, or comes ``after`` one that runs."""
+    """Why a step runs: it is ``new``, an input ``changed``, its output is ``missing`` or ``altered``, or one before it runs."""
 
     kind: Literal["new", "changed", "missing", "altered", "after", "kept"]
     what: str = ""
@@ -74,7 +75,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step: ``ran`` (with ``dry``: would run), why, its facts and how long it took when it last ran."""
+    """What became of a step: ``ran`` (``dry``: would run), why, its facts and how long it took when it last ran."""
 
     name: str
     ran: bool
@@ -88,13 +89,13 @@ class Outcome:
 
 
 def run(steps: Sequence[Step], state: Path, *, dry_run: bool = False, watch: Watch = unwatched) -> list[Outcome]:
-    """Run what has changed, in order; ``dry_run`` only says what would run and why. Paths in the state are relative to it."""
+    """Run what has changed, in order; ``dry_run`` only says what would run and why. The state's paths are relative to it."""
     known = recorded(state)
     outputs: dict[str, str] = {}
     outcomes = []
     for step in steps:
         inputs = json.loads(json.dumps(dict(step.inputs(outputs)), default=str))
-        past = known.get(step.name)
+        past = known.get(step.name, {})
         why = reason(past, inputs, state.parent)
         if why.kind == "kept":
             outcome = Outcome(step.name, False, why, past["facts"], past["seconds"], dry_run)
@@ -115,9 +116,9 @@ def run(steps: Sequence[Step], state: Path, *, dry_run: bool = False, watch: Wat
     return outcomes
 
 
-def reason(past: Mapping[str, Any] | None, inputs: Mapping[str, Any], root: Path) -> Why:
+def reason(past: Mapping[str, Any], inputs: Mapping[str, Any], root: Path) -> Why:
     """Why a step with these inputs must run, given what is recorded of it; kind ``kept`` where it need not."""
-    if past is None:
+    if not past:
         return Why("new")
     for name in [*inputs, *(set(past["inputs"]) - set(inputs))]:
         before, now = past["inputs"].get(name), inputs.get(name)
@@ -156,7 +157,9 @@ def recorded(state: Path) -> dict[str, Any]:
         return dict(body["steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{state} cannot be read ({error}).", f"It is written by luban, format {FORMAT}.", "Remove it: the line then runs again from its start."
+            f"{state} cannot be read ({error}).",
+            f"It is written by luban, format {FORMAT}.",
+            "Remove it: the line then runs again from its start.",
         ) from error
 
 

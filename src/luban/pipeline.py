@@ -1,14 +1,14 @@
 """The whole line on one page: prepare -> train -> evaluate -> export, of which only what has changed runs again.
 
-A step depends on its section of the project, on what the steps before it gave and on the version of luban; `line` decides what
-runs and keeps account in ``OUT/line.json``. Under OUT stand ``rows/``, the model folder NAME, ``reports/`` and NAME-onnx. Training
-that was interrupted goes on inside its step. This page joins the stages; it prints nothing.
+A step depends on its section of the project, on what the steps before it gave and on the version of luban; `line`
+decides what runs and keeps account in ``OUT/line.json``. Under OUT stand ``rows/``, the model folder NAME, ``reports/``
+and NAME-onnx. Training that was interrupted goes on inside its step. This page joins the stages; it prints nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ def run(
 ) -> list[Outcome]:
     """Run the line of a project, or of the `luban.yaml` at a path; raises what its stages raise.
 
-    The project's paths are relative to ``root``: the directory of its file, or the current one. ``watch`` sees `line.Begun` and
-    `line.Outcome` around each step and everything the stages tell between them.
+    The project's paths are relative to ``root``: the directory of its file, or the current one. ``watch`` sees
+    `line.Begun` and `line.Outcome` around each step and everything the stages tell between them.
     """
     if not isinstance(project, Project):
         root = root or located(project).parent
@@ -70,7 +70,9 @@ class Job:
         """The section, the task, and the content of each source."""
         config = self.sources()
         if not config.source:
-            raise ConfigError("prepare.source is empty.", "The line starts from rows.", "Set prepare.source to a file or folder.")
+            raise ConfigError(
+                "prepare.source is empty.", "The line starts from rows.", "Set prepare.source to a file or folder."
+            )
         contents = {f"rows of prepare.{name}": content(getattr(config, name)) for name in ("source", "valid", "test")}
         return {"train.task": self.project.train.task, **self.depends_on("prepare", given), **contents}
 
@@ -97,7 +99,11 @@ class Job:
 
         base = bases.find(self.base_name())
         folder = train(self.prepared(), base, self.project.train, self.model, name=self.project.name, watch=self.watch)
-        return Made(folder.manifest.fingerprint, folder.path / "luban.json", {"path": str(folder.path), "bytes": folder.bytes})
+        return Made(
+            folder.manifest.fingerprint,
+            folder.path / "luban.json",
+            {"path": self.named(folder.path), "bytes": folder.bytes},
+        )
 
     def evaluate(self) -> Made:
         """Judge the model on the rows it has not seen; the report and the scores go to ``reports/``."""
@@ -107,11 +113,18 @@ class Job:
         reports.mkdir(parents=True, exist_ok=True)
         folder = Folder.open(self.model)
         found = evaluate(
-            folder, self.unseen(), self.project.evaluate, watch=self.watch, rejects=len(rows.rejects), train_rows=rows.train
+            folder,
+            self.unseen(),
+            self.project.evaluate,
+            watch=self.watch,
+            rejects=len(rows.rejects),
+            train_rows=rows.train,
         )
-        write_report(found, at(self.root, self.project.evaluate.report) or reports / "evaluation.html")
+        report = Path(at(self.root, self.project.evaluate.report) or reports / "evaluation.html")
+        write_report(found, report)
         write_text(reports / "evaluation.json", json.dumps(found.detail(), ensure_ascii=False, indent=1) + "\n")
-        facts = {**found.as_json(), "main_score": found.main_score, "table": [asdict(one) for one in found.table]}
+        table = [asdict(one) for one in found.table]
+        facts = {**found.as_json(), "main_score": found.main_score, "table": table, "report": self.named(report)}
         return Made(line.hashed(reports / "evaluation.json"), reports / "evaluation.json", facts)
 
     def export(self) -> Made:
@@ -120,18 +133,24 @@ class Job:
 
         out = self.out / f"{self.project.name}-{self.project.export.to}"
         folder = export(Folder.open(self.model), self.unseen(), self.project.export, out, watch=self.watch)
-        facts = {"path": str(folder.path), "bytes": folder.bytes, "notes": dict(folder.manifest.notes)}
+        facts = {"path": self.named(folder.path), "bytes": folder.bytes, "notes": dict(folder.manifest.notes)}
         return Made(folder.manifest.fingerprint, folder.path / "luban.json", facts)
 
     def sources(self) -> PrepareConfig:
         """The prepare section with its paths made relative to where luban runs."""
         config = self.project.prepare
-        return config.model_copy(update={name: at(self.root, getattr(config, name)) for name in ("source", "valid", "test")})
+        return config.model_copy(
+            update={name: at(self.root, getattr(config, name)) for name in ("source", "valid", "test")}
+        )
 
     def base_name(self) -> str:
         """The base; a folder next to the project file comes before a name of the catalogue."""
         name = self.project.train.base
         return at(self.root, name) if (self.root / name).is_dir() else name
+
+    def named(self, path: Path) -> str:
+        """A path as the project file would write it, so that the project can be moved."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def prepared(self) -> Prepared:
         """The rows of this run, or those kept by an earlier one."""
@@ -187,12 +206,25 @@ def labels_of(rows: Prepared) -> list[str]:
 
 def write_rows(rows: Prepared, out: Path) -> None:
     """Each part as JSON lines, the rejects beside them, and `prepared.json` last."""
-    out.mkdir(parents=True, exist_ok=True)
-    for part in ("train", "valid", "test"):
-        _write_lines(out / f"{part}.jsonl", (dict(row) for row in getattr(rows, part)))
-    _write_lines(out / "rejects.jsonl", (reject.as_json() for reject in rows.rejects))
+    write_parts({part: getattr(rows, part) for part in ("train", "valid", "test")}, rows.rejects, out)
     about = {key: getattr(rows, key) for key in ("task", "source", "fingerprint")}
-    write_text(out / "prepared.json", json.dumps({**about, "columns": dict(rows.columns), "notes": dict(rows.notes)}, ensure_ascii=False, indent=1, default=str))
+    write_text(
+        out / "prepared.json",
+        json.dumps(
+            {**about, "columns": dict(rows.columns), "notes": dict(rows.notes)},
+            ensure_ascii=False,
+            indent=1,
+            default=str,
+        ),
+    )
+
+
+def write_parts(parts: Mapping[str, Rows], rejects: Sequence[Reject], out: Path) -> None:
+    """``train.jsonl`` and so on, and ``rejects.jsonl``: a directory that is a source of rows again."""
+    out.mkdir(parents=True, exist_ok=True)
+    for part, rows in parts.items():
+        _write_lines(out / f"{part}.jsonl", (dict(row) for row in rows))
+    _write_lines(out / "rejects.jsonl", (reject.as_json() for reject in rejects))
 
 
 def read_rows(out: Path) -> Prepared:
@@ -201,12 +233,14 @@ def read_rows(out: Path) -> Prepared:
         about = json.loads((out / "prepared.json").read_text(encoding="utf8"))
         parts = {part: _read_lines(out / f"{part}.jsonl") for part in ("train", "valid", "test")}
         rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))
-        return Prepared(**parts, rejects=rejects, **about)
+        return Prepared(train=parts["train"], valid=parts["valid"], test=parts["test"], rejects=rejects, **about)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{out} cannot be read ({error}).", "It is written by the line.", f"Remove {out} and run again.") from error
+        raise ConfigError(
+            f"{out} cannot be read ({error}).", "It is written by the line.", f"Remove {out} and run again."
+        ) from error
 
 
-def _write_lines(file: Path, objects: Any) -> None:
+def _write_lines(file: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     write_text(file, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects))
 
 

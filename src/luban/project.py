@@ -1,6 +1,6 @@
 """`luban.yaml` and ``KEY=VALUE`` to a `Project`, and new projects from templates; it knows no stage and runs nothing.
 
-Paths in the file are relative to it; values are YAML, a key that does not exist or stands twice is refused with its place.
+Paths in the file are relative to it; values are YAML; a key that does not exist or stands twice is refused.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ def read(path: str | Path = NAME, overrides: Iterable[str] = ()) -> Project:
     except yaml.YAMLError as error:
         raise _not_yaml(str(path), error) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}).", "It is a text file in UTF-8.", "Check the file.") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error}).", "It is a text file in UTF-8.", "Check the file."
+        ) from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}.", "It is a mapping of keys.", "See docs/project-file.md.")
+        raise ConfigError(
+            f"{path} holds {type(values).__name__}.", "It is a mapping of keys.", "See docs/project-file.md."
+        )
     source = str(path)
     for override in overrides:
         values = laid_over(values, override)
@@ -55,7 +59,9 @@ def located(path: str | Path) -> Path:
     path = Path(path)
     file = path / NAME if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"There is no {file}.", "`luban run` needs a project file.", "Make one with: luban new text-classifier DIR")
+        raise ConfigError(
+            f"There is no {file}.", "`luban run` needs a project file.", "Make one with: luban new text-classifier DIR"
+        )
     return file
 
 
@@ -64,7 +70,9 @@ def laid_over(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):
-        raise ConfigError(f"{override!r} sets nothing.", "A setting is written KEY=VALUE.", "For example: train.epochs=3")
+        raise ConfigError(
+            f"{override!r} sets nothing.", "A setting is written KEY=VALUE.", "For example: train.epochs=3"
+        )
     try:
         value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError as error:
@@ -83,7 +91,9 @@ def create(template: str, out: str | Path, *, sample: str = "customer-service-en
     if sample not in SAMPLES:
         raise UnknownName("sample", sample, SAMPLES)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty.", "A new project needs a free place.", "Choose another directory.")
+        raise ConfigError(
+            f"{out} exists and is not empty.", "A new project needs a free place.", "Choose another directory."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
@@ -122,7 +132,9 @@ def _set(values: Mapping[str, Any], path: list[str], value: Any, override: str) 
         return {**values, first: value}
     inner = values.get(first, {})
     if not isinstance(inner, Mapping):
-        raise ConfigError(f"{override!r} goes into {first!r}, which is {inner!r}.", "Only sections have keys.", "Mend the key.")
+        raise ConfigError(
+            f"{override!r} goes into {first!r}, which is {inner!r}.", "Only sections have keys.", "Mend the key."
+        )
     return {**values, first: _set(inner, rest, value, override)}
 
 
@@ -130,7 +142,9 @@ def _not_yaml(where: str, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or str(error)
-    return ConfigError(f"{where}{place}: this is not YAML ({problem}).", "Keys and values are written 'key: value'.", "Mend the line.")
+    return ConfigError(
+        f"{where}{place}: this is not YAML ({problem}).", "Keys and values are written 'key: value'.", "Mend the line."
+    )
 
 
 class _Closed(yaml.SafeLoader):
@@ -139,9 +153,11 @@ class _Closed(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
             if isinstance(key, str):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)

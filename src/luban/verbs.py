@@ -1,4 +1,4 @@
-"""Each verb as one call, for Python and for the command line: joins stages for one model; the whole line is in `pipeline`.
+"""Each verb as one call, for Python and for the command line: joins stages for one model; the line is in `pipeline`.
 
 Keywords are the options of `luban VERB --help`, which are the keys of luban.yaml. Nothing here prints.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
 from luban.errors import ConfigError, DataError, nearest_hint
@@ -19,6 +19,7 @@ from luban.tasks import TASKS
 
 if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
+    from luban.stages.prepare import Check, Loaded, Written
     from luban.stages.serve import Served
 
 Model = str | Path | Folder
@@ -32,10 +33,12 @@ def load(model: Model, *, threads: int | None = None) -> Predictor:
     return Predictor.open(model, threads=threads)
 
 
-def train(source: str | Path, *, task: str, out: str | Path, name: str = "", watch: Watch = unwatched, **options: Any) -> Folder:
+def train(
+    source: str | Path, *, task: str, out: str | Path, name: str = "", watch: Watch = unwatched, **options: Any
+) -> Folder:
     """Fine-tune a base model on the rows of ``source`` and write the model folder ``out``.
 
-    ``options``: any field of `PrepareConfig` and `TrainConfig`, such as ``base="minilm"``, ``epochs=3``, ``valid="dev.csv"``.
+    ``options``: any field of `PrepareConfig` and `TrainConfig`, such as ``base="minilm"``, ``epochs=3``.
     Raises `DataError`, `ConfigError`, `BaseUnavailable`, `GateError`.
     """
     prepare_config, train_config = sections(options, PrepareConfig, TrainConfig)
@@ -58,6 +61,31 @@ def fit(rows: Prepared, config: TrainConfig, out: str | Path, *, name: str = "",
     return trained(rows, bases.find(config.base), config, Path(out), name=name, watch=watch)
 
 
+def loaded(config: PrepareConfig, task: str) -> Loaded:
+    """The rows of a source by part, neither split nor checked; raises `DataError`, `UnknownName`."""
+    from luban.stages.prepare import load as read
+
+    return read(config.source, kind(task), config=config)
+
+
+def check(config: PrepareConfig, task: str, *, base: str = "") -> Check:
+    """What is wrong with the rows of ``config.source``; with a base, lengths also in its sub-words."""
+    from luban import bases
+    from luban.encoding import TextEncoder
+    from luban.stages.prepare import check as checked
+
+    encoder = TextEncoder.open(bases.find(base).path) if base else None
+    return checked(config.source, kind(task), config, encoder=encoder)
+
+
+def mended(verb: Literal["clean", "anonymise", "split"], config: PrepareConfig, task: str, out: str | Path) -> Written:
+    """Write the rows of ``config.source`` cleaned, anonymised or split to a new directory ``out``."""
+    from luban.stages.prepare import anonymise, clean, split
+
+    check_free(Path(out))
+    return {"clean": clean, "anonymise": anonymise, "split": split}[verb](config.source, kind(task), out, config)
+
+
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """Rows a model is judged on; ``part`` says which part of the source they are."""
@@ -72,22 +100,24 @@ class Labelled:
 def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     """The rows of ``config.source`` that a model is judged on.
 
-    A file gives all its rows; a folder of parts its test part, else its valid part. Raises `DataError` where none is left.
+    A file gives all its rows; a folder of parts its test part, else its valid part. Raises `DataError` for none.
     """
-    from luban.stages.prepare import load as loaded
-
-    found = loaded(config.source, kind(model.manifest.task), config=config)
-    part = next((name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), "")
+    found = loaded(config, model.manifest.task)
+    part = next(
+        (name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), ""
+    )
     if not part:
-        raise DataError("no labelled row was found.", "A model is judged on labelled rows.", "Check the source.", file=config.source)
+        raise DataError(
+            "no labelled row was found.", "A model is judged on labelled rows.", "Check the source.", file=config.source
+        )
     return Labelled(config.source, part, found.parts[part].rows, found.parts[part].rejects, found.columns)
 
 
 def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
     """The rows of ``config.source`` to be answered, labels or not, each with the number of its row as ``id``."""
-    from luban.stages.prepare import load as loaded
+    from luban.stages.prepare import load as read
 
-    found = loaded(config.source, kind(model.manifest.task), config=config, labelled=False)
+    found = read(config.source, kind(model.manifest.task), config=config, labelled=False)
     for part in found.parts.values():
         for number, row in zip(part.lines, part.rows, strict=True):
             yield {**row, "id": str(number)}
@@ -146,11 +176,13 @@ def explain(model: Model | Predictor, value: str | Row, *, target: str | None = 
     return explained(predictor, value, target=target, method=method)
 
 
-def export(model: Model, *, out: str | Path, source: str | Path = "", watch: Watch = unwatched, **options: Any) -> Folder:
+def export(
+    model: Model, *, out: str | Path, source: str | Path = "", watch: Watch = unwatched, **options: Any
+) -> Folder:
     """A folder in another form that gives the same answers, compared on the rows of ``source``.
 
-    Without a source the rows the model was trained from are read again, and those it has not seen are taken; where they are gone,
-    the golden rows are. ``options``: fields of `ExportConfig`. Raises `ParityError` over the stated bound.
+    Without a source the rows the model was trained from are read again, and those it has not seen are taken; where they
+    are gone, the golden rows are. ``options``: fields of `ExportConfig`. Raises `ParityError` over the stated bound.
     """
     from luban.stages.export import export as exported
 
@@ -167,7 +199,10 @@ def held_out(folder: Folder, source: str | Path = "") -> Rows:
     made_from = str(data.get("source", ""))
     if made_from and Path(made_from).exists():
         try:
-            rows = prepare(PrepareConfig.model_validate({"source": made_from, "columns": data.get("columns", {})}), folder.manifest.task)
+            rows = prepare(
+                PrepareConfig.model_validate({"source": made_from, "columns": data.get("columns", {})}),
+                folder.manifest.task,
+            )
             return rows.test if len(rows.test) else rows.valid
         except DataError:
             pass
@@ -186,8 +221,12 @@ def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0
         folder = opened(model)
         name = folder.manifest.name if folder.manifest.name not in out else folder.path.resolve().name
         if name in out:
-            raise ConfigError(f"Two models are named {name!r}.", "Each is asked by its name.", "Rename one of the directories.")
-        out[name] = Served.open(folder, name=name, threads=threads or 1, explain=explainer(folder) if explaining else None)
+            raise ConfigError(
+                f"Two models are named {name!r}.", "Each is asked by its name.", "Rename one of the directories."
+            )
+        out[name] = Served.open(
+            folder, name=name, threads=threads or 1, explain=explainer(folder) if explaining else None
+        )
     return out
 
 
@@ -210,7 +249,11 @@ def serve(*models: Model, watch: Watch = unwatched, **options: Any) -> None:
 
 
 def answer(
-    models: Mapping[str, Served], config: ServeConfig, *, ready: Callable[[str], None] = lambda url: None, watch: Watch = unwatched
+    models: Mapping[str, Served],
+    config: ServeConfig,
+    *,
+    ready: Callable[[str], None] = lambda url: None,
+    watch: Watch = unwatched,
 ) -> None:
     """Serve opened folders; ``ready`` is told the URL once it answers."""
     from luban.stages.serve import serve as serving
@@ -221,6 +264,14 @@ def answer(
 def check_out(out: str | Path) -> None:
     """Raises `FolderError`, before any work, unless ``out`` may be written."""
     check_target(Path(out))
+
+
+def check_free(out: Path) -> None:
+    """Raises `ConfigError`, before any work, unless ``out`` is free or an empty directory."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(
+            f"{out} exists and is not empty.", "--out names a new directory.", "Choose another, or remove it yourself."
+        )
 
 
 def write_page(file: Path, text: str, evidence: Evidence) -> None:
@@ -238,7 +289,9 @@ def opened(model: Model) -> Folder:
 def kind(task: str) -> Any:
     """The class of a task by its name; raises `ConfigError` for none and `UnknownName` for one that is not known."""
     if not task:
-        raise ConfigError("No task is given.", f"Known: {', '.join(sorted(TASKS))}.", "For example: --task text-classification")
+        raise ConfigError(
+            "No task is given.", f"Known: {', '.join(sorted(TASKS))}.", "For example: --task text-classification"
+        )
     return TASKS[task]
 
 
@@ -250,5 +303,7 @@ def sections(options: Mapping[str, Any], *kinds: type[Section]) -> tuple[Any, ..
     known = {name for section in kinds for name in section.model_fields}
     for name in options:
         if name not in known:
-            raise ConfigError(f"There is no option {name!r}.", f"Known here: {', '.join(sorted(known))}.", nearest_hint(name, known))
+            raise ConfigError(
+                f"There is no option {name!r}.", f"Known here: {', '.join(sorted(known))}.", nearest_hint(name, known)
+            )
     return tuple(parse(section, {n: v for n, v in options.items() if n in section.model_fields}) for section in kinds)

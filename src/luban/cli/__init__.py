@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 from luban.cli import compare, data, demo, doctor, evaluate, explain, export, models, new, predict, run, serve, train
 from luban.cli.frame import SETTINGS, answered
 
-
 VERBS = (demo, new, run, data, train, evaluate, compare, predict, explain, export, serve, models, doctor)
 
 
@@ -58,5 +57,5 @@ def _front(
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 a check failed, 2 wrong use or bad input, 130 interrupted."""
+    """Run the command line; returns 0 done, 1 a check failed, 2 wrong use or bad input, 130 interrupted."""
     return answered(app, args)

@@ -2,12 +2,115 @@
 
 from __future__ import annotations
 
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
-from luban.cli.frame import STAGES, group
+import typer
+from rich.padding import Padding
+from rich.text import Text
+
+from luban import verbs
+from luban.cli.frame import SOURCE, STAGES, TASK, command, group
+from luban.cli.screen import Screen, table
+from luban.cli.tables import show_rows
+from luban.config import PrepareConfig
+
+if TYPE_CHECKING:
+    from luban.stages.prepare import Check, Written
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE, show_default=False)]
+Task = Annotated[str, typer.Option("--task", metavar="TASK", help=TASK, show_default=False)]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="a new directory for the rows", show_default=False)]
+READING = ("source", "valid_share", "test_share", "group", "seed", "drop_duplicates", "clean", "strict")
+"options of prepare that do not matter where rows are read as they stand"
+SIGNS = {"error": ("✗", "bold red"), "warning": ("!", "bold yellow"), "note": ("·", "dim")}
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     rows = group("data", "Look at rows and mend them: check, clean, anonymise, split.")
+    command(rows, skip=READING)(check)
+    command(rows, skip=(*READING, "valid", "test"))(clean)
+    command(rows, skip=(*READING, "valid", "test"))(anonymise)
+    command(rows, skip=("source",))(split)
     app.add_typer(rows, rich_help_panel=STAGES)
+
+
+def check(
+    screen: Screen,
+    source: Source,
+    task: Task,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base", metavar="NAME", help="also measure lengths in sub-words of this base", show_default=False
+        ),
+    ] = "",
+    *,
+    prepare: PrepareConfig,
+) -> dict[str, Any]:
+    """Find what is wrong with rows; exit code 1 where some cannot be used."""
+    found = verbs.check(prepare.model_copy(update={"source": source}), task, base=base)
+    show_check(screen, found)
+    screen.failed = found.failed
+    return found.as_json()
+
+
+def clean(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
+    """Normalise Unicode and white space, strip HTML and control characters, reject exact copies."""
+    return written(screen, verbs.mended("clean", prepare.model_copy(update={"source": source}), task, out))
+
+
+def anonymise(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
+    """Replace personal data by stand-ins of the same kind (not names of people, not addresses)."""
+    return written(screen, verbs.mended("anonymise", prepare.model_copy(update={"source": source}), task, out))
+
+
+def split(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
+    """Split rows into train, valid and test: stratified, grouped, seeded, no text in two parts."""
+    return written(screen, verbs.mended("split", prepare.model_copy(update={"source": source}), task, out))
+
+
+def written(screen: Screen, done: Written) -> dict[str, Any]:
+    """Show what was understood and what was written."""
+    facts = {
+        "source": done.source,
+        "columns": done.columns,
+        "rows": done.rows,
+        "rejects": len(done.rejects),
+        "sample": done.sample,
+    }
+    show_rows(screen, facts)
+    screen.done(
+        screen.word("rows_written", path=done.out, rows=f"{sum(done.rows.values()):,}", changed=f"{done.changed:,}")
+    )
+    for reject in done.rejects[:5]:
+        screen.show(Text(f"  {reject.source}:{reject.row}: {reject.reason}", style="dim"))
+    return done.as_json()
+
+
+def show_check(screen: Screen, found: Check) -> None:
+    """Rows, lengths and findings, the gravest first."""
+    facts = {
+        "source": found.source,
+        "columns": found.columns,
+        "rows": found.rows,
+        "labels": list(found.labels),
+        "rejects": len(found.rejects),
+        "sample": found.sample,
+    }
+    show_rows(screen, facts)
+    word = screen.word
+    made = table(
+        word("part"), word("unit"), word("median"), "95%", word("longest"), word("limit"), numbers=(2, 3, 4, 5)
+    )
+    for one in found.lengths:
+        figures = [f"{value:,}" for value in (one.median, one.p95, one.longest)]
+        made.add_row(word(one.part), one.unit, *figures, f"{one.limit:,}" if one.limit else "")
+    screen.show(Padding(made, (0, 0, 0, 1)))
+    for finding in sorted(found.findings, key=lambda one: list(SIGNS).index(one.severity)):
+        sign, style = SIGNS[finding.severity]
+        rows = f"  ({word('at_rows', rows=', '.join(map(str, finding.rows[:5])))})" if finding.rows else ""
+        part = f"{word(finding.part)}: " if finding.part else ""
+        screen.show(Text.assemble((f"{sign} ", style), part, finding.message, (rows, "dim")))
+    if not found.findings:
+        screen.done(word("nothing_found"))

@@ -24,10 +24,19 @@ def explain(
     screen: Screen,
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="the text to explain", show_default=False)],
-    text_pair: Annotated[str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)] = "",
-    target: Annotated[str, typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False)] = "",
-    method: Annotated[str, typer.Option("--method", metavar="NAME", help="how it is computed [dim](auto)[/dim]", show_default=False)] = "auto",
-    html: Annotated[str, typer.Option("--html", metavar="FILE", help="write the explanation as a page", show_default=False)] = "",
+    text_pair: Annotated[
+        str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)
+    ] = "",
+    target: Annotated[
+        str,
+        typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False),
+    ] = "",
+    method: Annotated[
+        str, typer.Option("--method", metavar="NAME", help="how it is computed [dim](auto)[/dim]", show_default=False)
+    ] = "auto",
+    html: Annotated[
+        str, typer.Option("--html", metavar="FILE", help="write the explanation as a page", show_default=False)
+    ] = "",
 ) -> dict[str, Any]:
     """Show which words spoke for an answer, and which against it."""
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
@@ -36,7 +45,9 @@ def explain(
     evidence = verbs.explain(predictor, row, target=target or None, method=method)
     screen.title(answer_line(answer))
     screen.show(evidence_view(screen, text, evidence))
-    screen.show(Text(f"{evidence.method} · {evidence.target} {evidence.score:.3f} · gap {evidence.gap:+.3g}", style="dim"))
+    screen.show(
+        Text(f"{evidence.method} · {evidence.target} {evidence.score:.3f} · gap {evidence.gap:+.3g}", style="dim")
+    )
     if html:
         verbs.write_page(Path(html), text, evidence)
         screen.done(screen.word("made", path=html))

@@ -25,7 +25,12 @@ def export(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="the folder to write", show_default=False)],
     source: Annotated[
         str,
-        typer.Option("--source", metavar="SOURCE", help="rows to compare on [dim](unseen rows of the training source)[/dim]", show_default=False),
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help="rows to compare on [dim](unseen rows of the training source)[/dim]",
+            show_default=False,
+        ),
     ] = "",
     *,
     export: ExportConfig,
@@ -55,4 +60,6 @@ def notes(found: object, prefix: str = "") -> list[str]:
     """What a stage found out, one figure a line."""
     if not isinstance(found, dict):
         return [f"{prefix}: {found:.4g}" if isinstance(found, float) else f"{prefix}: {found}"]
-    return [line for name, value in found.items() for line in notes(value, f"{prefix} {name}".strip().replace("_", " "))]
+    return [
+        line for name, value in found.items() for line in notes(value, f"{prefix} {name}".strip().replace("_", " "))
+    ]

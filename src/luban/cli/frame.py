@@ -1,7 +1,7 @@
 """What every verb shares: options from sections, --json and --lang, errors as sentences, exit codes; it knows no verb.
 
-Exit codes: 0 done, 1 a gate or check failed, 2 wrong use or bad input, 130 interrupted. With --json the result is the only
-thing on stdout: whatever a library prints on the way goes to stderr.
+Exit codes: 0 done, 1 a gate or check failed, 2 wrong use or bad input, 130 interrupted. With --json the result is
+the only thing on stdout: whatever a library prints on the way goes to stderr.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import signal
 import sys
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +20,7 @@ import typer
 from luban.cli.options import expanded, gathered
 from luban.cli.screen import Screen
 from luban.cli.words import language
-from luban.errors import LubanError, nearest_hint
+from luban.errors import GateError, LubanError, nearest_hint
 from luban.tasks import TASKS
 
 INTERRUPTED = 130
@@ -28,14 +30,24 @@ SOURCE = "file (CSV, TSV, JSONL, Parquet, CoNLL ...), folder of such files, or h
 MODEL = "a model folder"
 TASK = f"kind of problem: {', '.join(TASKS)}"
 
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="one machine-readable object on stdout and nothing else", rich_help_panel=PANEL)]
-Lang = Annotated[str, typer.Option("--lang", metavar="en|zh", help="language of what is shown (LUBAN_LANG, LANG)", rich_help_panel=PANEL)]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", metavar="", help="one machine-readable object on stdout and nothing else", rich_help_panel=PANEL
+    ),
+]
+Lang = Annotated[
+    str,
+    typer.Option("--lang", metavar="en|zh", help="language of what is shown (LUBAN_LANG, LANG)", rich_help_panel=PANEL),
+]
 
 Verb = Callable[..., dict[str, Any] | None]
 
 
-def command(app: typer.Typer, *, name: str | None = None, panel: str | None = None, skip: Collection[str] = ()) -> Callable[[Verb], Verb]:
-    """Register a verb: a function of a `Screen`, its arguments and config sections that returns the object for --json."""
+def command(
+    app: typer.Typer, *, name: str | None = None, panel: str | None = None, skip: Collection[str] = ()
+) -> Callable[[Verb], Verb]:
+    """Register a verb: a function of a `Screen`, arguments and sections that returns the object for --json."""
 
     def register(verb: Verb) -> Verb:
         parameters, sections = expanded(verb, skip)
@@ -53,6 +65,8 @@ def command(app: typer.Typer, *, name: str | None = None, panel: str | None = No
                 result = verb(screen, **own, **configs)
             if as_json and result is not None:
                 screen.object(result)
+            if screen.failed:
+                raise typer.Exit(GateError.exit_code)
 
         run.__signature__ = inspect.Signature([*parameters, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
@@ -93,6 +107,21 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Inside, SIGTERM ends the process by an exception, as Ctrl-C does: what was started is stopped and removed."""
+
+    def end(number: int, frame: object) -> None:
+        raise typer.Exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end) if threading.current_thread() is threading.main_thread() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
 def _place(error: LubanError) -> str:
     found = [(name, getattr(error, name, None)) for name in ("file", "row", "column")]
     return ", ".join(f"{name} {value}" for name, value in found if value is not None)
@@ -107,8 +136,9 @@ def _wrong_use(error: typer.TyperException) -> int:
     path = context.command_path if context is not None else "luban"
     wrong = getattr(error, "option_name", None)
     known = [name for parameter in context.command.params for name in parameter.opts] if wrong and context else []
-    message = error.message if wrong else error.format_message()
-    Screen().error(f"{message.rstrip('.')}.", nearest_hint(wrong, known) if wrong else "", f"{path} --help")
+    message = (error.message if wrong else error.format_message()).rstrip(".")
+    said = message if message.endswith("?") else f"{message}."
+    Screen().error(said, nearest_hint(wrong, known) if wrong else "", f"{path} --help")
     return error.exit_code
 
 

@@ -27,7 +27,9 @@ def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -
             screen.show(Text("  " + screen.word("more", count=len(classes) - MOST_CLASSES), style="dim"))
     screen.show(score_table(screen, main_first(evaluation.scores, evaluation.main_score), evaluation.intervals))
     if evaluation.naive is not None:
-        screen.show(Text(f"{NAIVE}: {evaluation.naive:.4f} (entity_f1 {evaluation.scores['entity_f1']:.4f})", style="dim"))
+        screen.show(
+            Text(f"{NAIVE}: {evaluation.naive:.4f} (entity_f1 {evaluation.scores['entity_f1']:.4f})", style="dim")
+        )
     screen.show(speed_line(screen, evaluation.as_json()))
 
 
@@ -39,7 +41,15 @@ def main_first(scores: Mapping[str, float], main: str) -> dict[str, float]:
 def show_comparison(screen: Screen, comparison: Comparison) -> None:
     """Both models' scores, the differences with their intervals, and the verdict."""
     word = screen.word
-    made = table(word("score"), f"a: {comparison.a}", f"b: {comparison.b}", "b − a", word("interval"), "p", numbers=(1, 2, 3, 4, 5))
+    made = table(
+        word("score"),
+        f"a: {comparison.a}",
+        f"b: {comparison.b}",
+        "b − a",
+        word("interval"),
+        "p",
+        numbers=(1, 2, 3, 4, 5),
+    )
     for name, gap in comparison.differences.items():
         made.add_row(
             Text(name, style="bold" if name == comparison.score else ""),
@@ -56,7 +66,12 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
     named = {"a": comparison.a, "b": comparison.b}
     verdict = comparison.verdict
     better = f"{verdict} ({named[verdict]})" if verdict in named else ""
-    screen.show(Text(word("better", name=better, score=comparison.score) if better else word("unsure", score=comparison.score), style="bold"))
+    screen.show(
+        Text(
+            word("better", name=better, score=comparison.score) if better else word("unsure", score=comparison.score),
+            style="bold",
+        )
+    )
 
 
 def score_lines(screen: Screen, facts: Mapping[str, Any]) -> None:

@@ -26,7 +26,13 @@ def models(screen: Screen) -> dict[str, Any]:
     for entry in entries:
         fetched = entry.origin if screen.out.width >= 110 else word("fetch")
         where = Text("● " + word("here"), style="green") if entry.here else Text("○ " + fetched, style="dim")
-        made.add_row(Text(entry.name, style="bold" if entry.here else ""), f"{entry.size / 1e6:.0f} M", ", ".join(entry.languages), entry.licence, where)
+        made.add_row(
+            Text(entry.name, style="bold" if entry.here else ""),
+            f"{entry.size / 1e6:.0f} M",
+            ", ".join(entry.languages),
+            entry.licence,
+            where,
+        )
     screen.title(word("models_title"))
     screen.show(made, Text(word("models_more"), style="dim"))
     return {"models": [entry.as_json() for entry in entries]}

@@ -18,9 +18,13 @@ def register(app: typer.Typer) -> None:
 
 def new(
     screen: Screen,
-    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help=f"one of: {', '.join(TEMPLATES)}", show_default=False)],
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help=f"one of: {', '.join(TEMPLATES)}", show_default=False)
+    ],
     out: Annotated[str, typer.Argument(metavar="DIR", help="a new or empty directory", show_default=False)],
-    sample: Annotated[str, typer.Option("--sample", metavar="NAME", help=f"sample rows: {', '.join(SAMPLES)}", show_default=True)] = "customer-service-en",
+    sample: Annotated[
+        str, typer.Option("--sample", metavar="NAME", help=f"sample rows: {', '.join(SAMPLES)}", show_default=True)
+    ] = "customer-service-en",
 ) -> dict[str, Any]:
     """Write a runnable project: luban.yaml, sample rows, a README."""
     path = create(template, out, sample=sample)

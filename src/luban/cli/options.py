@@ -1,6 +1,6 @@
 """Config sections as command-line options: one option a field, with the field's name, description and default.
 
-The section stays the one source of truth: this file adds no knob, checks no value (the section does) and prints nothing.
+The section stays the one source of truth: this file adds no knob, checks no value and prints nothing.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ METAVARS = {
 "what stands behind an option that is free text"
 
 
-def expanded(function: Callable[..., Any], skip: Collection[str] = ()) -> tuple[list[inspect.Parameter], dict[str, type[Section]]]:
+def expanded(
+    function: Callable[..., Any], skip: Collection[str] = ()
+) -> tuple[list[inspect.Parameter], dict[str, type[Section]]]:
     """The parameters a command line shows for ``function``, and its section parameters by name.
 
-    Every parameter annotated with a `Section` is replaced by the fields of that section, except those in ``skip``. A field
-    that two sections share becomes one option that sets both.
+    Every parameter annotated with a `Section` is replaced by the fields of that section, except those in ``skip``.
+    A field that two sections share becomes one option that sets both.
     """
     plain: list[inspect.Parameter] = []
     sections: dict[str, type[Section]] = {}
@@ -68,14 +70,16 @@ def option(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
     if shown:
         about += f" [dim]({escape(shown)})[/dim]"
     names = (f"{flag}/--no-{flag[2:]}",) if kind is bool and field.default else (flag,)
-    info = typer.Option(*names, help=about, rich_help_panel=panel, show_default=False, metavar=metavar(name, field.annotation))
+    info = typer.Option(
+        *names, help=about, rich_help_panel=panel, show_default=False, metavar=metavar(name, field.annotation)
+    )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
     )
 
 
 def option_type(annotation: Any) -> Any:
-    """The type a field has on the command line: mappings, tuples and choices are typed as text and read by `value_of`."""
+    """The type a field has on the command line: mappings, tuples and choices are text, read by `value_of`."""
     return annotation if annotation in (bool, int, float) else str
 
 
@@ -113,7 +117,7 @@ def value_of(name: str, annotation: Any, value: Any) -> Any:
     """An option's text as the field wants it: ``a=b,c=d`` for a mapping, ``a,b`` for a tuple."""
     if get_origin(annotation) is tuple:
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, str) and get_origin(annotation) is Mapping or name == "columns":
+    if (isinstance(value, str) and get_origin(annotation) is Mapping) or name == "columns":
         return pairs(name, value)
     return value
 
@@ -125,7 +129,9 @@ def pairs(name: str, text: str) -> dict[str, str]:
         key, equals, value = part.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise ConfigError(
-                f"--{name} has {part!r}.", "It is written NAME=COLUMN[,NAME=COLUMN ...].", f"For example: --{name} text=body,label=topic"
+                f"--{name} has {part!r}.",
+                "It is written NAME=COLUMN[,NAME=COLUMN ...].",
+                f"For example: --{name} text=body,label=topic",
             )
         out[key.strip()] = value.strip()
     return out

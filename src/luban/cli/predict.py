@@ -31,11 +31,24 @@ def register(app: typer.Typer) -> None:
 def predict(
     screen: Screen,
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
-    text: Annotated[list[str] | None, typer.Argument(metavar="[TEXT ...]", help="texts to answer; - reads lines from stdin", show_default=False)] = None,
-    input: Annotated[str, typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, text lines ...", show_default=False)] = "",
-    output: Annotated[str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)] = "",
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT ...]", help="texts to answer; - reads lines from stdin", show_default=False),
+    ] = None,
+    input: Annotated[
+        str,
+        typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, text lines ...", show_default=False),
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)
+    ] = "",
     explain: Annotated[bool, typer.Option("--explain", metavar="", help="add the words that mattered")] = False,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=0, help="processor threads [dim](all cores)[/dim]", show_default=False)] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", metavar="N", min=0, help="processor threads [dim](all cores)[/dim]", show_default=False
+        ),
+    ] = 0,
     *,
     prepare: PrepareConfig,
 ) -> None:
@@ -55,7 +68,9 @@ def predict(
             elif screen.as_json:
                 screen.object(said)
             else:
-                line = Text.assemble((f"{answer_line(answer)}", f"bold {ACCENT}"), ("  " + clipped(str(row["text"]), 70), "dim"))
+                line = Text.assemble(
+                    (f"{answer_line(answer)}", f"bold {ACCENT}"), ("  " + clipped(str(row["text"]), 70), "dim")
+                )
                 screen.show(line)
                 if evidence is not None:
                     screen.show(Text("   " + reasons(evidence)))
@@ -105,6 +120,8 @@ def written(path: str) -> Iterator[TextIO | None]:
             yield file
         half.replace(whole)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} cannot be written.", "Its directory must exist.", f"Make {whole.parent} first.") from error
+        raise ConfigError(
+            f"{path} cannot be written.", "Its directory must exist.", f"Make {whole.parent} first."
+        ) from error
     finally:
         half.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Watching work go by: a bar when someone watches stderr, otherwise sparse plain lines; it changes nothing in the work."""
+"""Watching work go by: a bar when someone watches stderr, otherwise sparse plain lines; the work does not change."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Progressed:
         self.started = self.spoken = time.monotonic()
         self.forecast: Forecast | None = None
         self.first_step: float | None = None
+        self.first_done = 0
         self.last_step: float | None = None
         self.loss = self.dev = ""
         self.bar: Progress | None = None
@@ -61,7 +62,9 @@ class Progressed:
             self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             self.bar.stop()
 
@@ -98,7 +101,11 @@ class Progressed:
         self.forecast = event
         self.screen.note(
             self.screen.word(
-                "forecast_line", seconds=seconds(event.seconds), memory=size(event.peak_bytes), steps=event.steps, tokens=event.micro_tokens
+                "forecast_line",
+                seconds=seconds(event.seconds),
+                memory=size(event.peak_bytes),
+                steps=event.steps,
+                tokens=event.micro_tokens,
             )
         )
         if event.note:
@@ -107,15 +114,18 @@ class Progressed:
     def _step(self, event: Step) -> None:
         now = time.monotonic()
         if self.first_step is None:
-            self.first_step = now
+            self.first_step, self.first_done = now, event.done
         self.last_step = now
         self.loss = f"{self.screen.word('loss')} {event.loss:.3f}"
         if self.bar is not None:
             self.bar.update(self.task, total=event.total, completed=event.done, said=self._said())
-        elif now - self.spoken > QUIET_SECONDS:
+        elif event.done > 1 and now - self.spoken > QUIET_SECONDS:
             self.spoken = now
-            pace = (now - self.first_step) / max(1, event.done - 1)
-            self.screen.note(f"{event.done}/{event.total}  {self._said()}  {self.screen.word('left')} {seconds(pace * (event.total - event.done))}")
+            pace = (now - self.first_step) / max(1, event.done - self.first_done)
+            self.screen.note(
+                f"{event.done}/{event.total}  {self._said()}  "
+                f"{self.screen.word('left')} {seconds(pace * (event.total - event.done))}"
+            )
 
     def _epoch(self, event: EpochEnd) -> None:
         scores = {name: value for name, value in event.extra.items() if isinstance(value, int | float)}
@@ -130,7 +140,9 @@ class Progressed:
 
     def _work(self, event: Work) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, total=event.total, completed=event.done, said=f"[dim]{event.done:,}/{event.total:,}[/dim]")
+            self.bar.update(
+                self.task, total=event.total, completed=event.done, said=f"[dim]{event.done:,}/{event.total:,}[/dim]"
+            )
         elif time.monotonic() - self.spoken > QUIET_SECONDS:
             self.spoken = time.monotonic()
             self.screen.note(f"{self.what} {event.done:,}/{event.total:,}")

@@ -14,7 +14,7 @@ from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen, seconds, size
-from luban.cli.tables import class_table, show_rows
+from luban.cli.tables import class_table, show_rows, speed_line
 from luban.line import Begun, Outcome, Why
 from luban.metrics.classification import ClassScore
 
@@ -27,9 +27,16 @@ def register(app: typer.Typer) -> None:
 def run(
     screen: Screen,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[luban.yaml] [KEY=VALUE ...]", help="the project file or its directory, and settings for this run", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[luban.yaml] [KEY=VALUE ...]",
+            help="the project file or its directory, and settings for this run",
+            show_default=False,
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="say what would run and why, and run nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="say what would run and why, and run nothing")
+    ] = False,
 ) -> dict[str, Any]:
     """Run the whole line of a project: only what has changed; resumes after a crash."""
     path, settings = told(arguments or [])
@@ -39,8 +46,12 @@ def run(
     with Walk(screen) as watch:
         outcomes = pipeline.run(config, file.parent, dry_run=dry_run, watch=watch)
     if not dry_run:
-        show_result(screen, outcomes, file.parent / config.out)
-    return {"project": config.name, "out": str(file.parent / config.out), "steps": [outcome.as_json() for outcome in outcomes]}
+        show_result(screen, outcomes, file.parent)
+    return {
+        "project": config.name,
+        "out": str(file.parent / config.out),
+        "steps": [outcome.as_json() for outcome in outcomes],
+    }
 
 
 def told(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -96,7 +107,7 @@ def outcome_line(screen: Screen, outcome: Outcome) -> Text:
     if not outcome.ran:
         return Text.assemble(("= ", "dim"), (name, "bold"), (f"{word('kept')}: {reason(screen, outcome.why)}", "dim"))
     made = outcome.facts.get("path", "")
-    told = f"{made}  {size(outcome.facts['bytes'])}" if made else ""
+    told = f"{made}  {size(outcome.facts['bytes'])}" if made else outcome.facts.get("report", "")
     return Text.assemble(("✓ ", "bold green"), (name, "bold"), f"{seconds(outcome.seconds)}  ", (told, "dim"))
 
 
@@ -107,7 +118,7 @@ def reason(screen: Screen, why: Why) -> str:
     return screen.word(f"why_{why.kind}", what=why.what)
 
 
-def show_result(screen: Screen, outcomes: Sequence[Outcome], out: Path) -> None:
+def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, commands: bool = True) -> None:
     """The scores of the line's model, and what to type next."""
     facts = {outcome.name: outcome.facts for outcome in outcomes}
     judged = facts["evaluate"]
@@ -115,12 +126,14 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], out: Path) -> None:
     if judged["table"]:
         screen.show(class_table(screen, [ClassScore(**one) for one in judged["table"]][:MOST_CLASSES]))
     score_lines(screen, judged)
-    model, served = facts["train"]["path"], facts["export"]["path"]
-    screen.commands(
-        [
-            (f"luban predict {served} {screen.word('a_text')}", screen.word("next_predict")),
-            (f"luban explain {model} {screen.word('a_text')}", screen.word("next_explain")),
-            (f"luban serve {served}", screen.word("next_serve")),
-            (f"{out / 'reports' / 'evaluation.html'}", screen.word("next_report")),
-        ]
-    )
+    screen.show(speed_line(screen, judged))
+    if commands:
+        model, served = root / facts["train"]["path"], root / facts["export"]["path"]
+        screen.commands(
+            [
+                (f"luban predict {served} {screen.word('a_text')}", screen.word("next_predict")),
+                (f"luban explain {model} {screen.word('a_text')}", screen.word("next_explain")),
+                (f"luban serve {served}", screen.word("next_serve")),
+                (f"{root / facts['evaluate']['report']}", screen.word("next_report")),
+            ]
+        )

@@ -1,4 +1,4 @@
-"""The terminal: results on stdout, progress and remarks on stderr; with --json results are one object and no table is drawn.
+"""The terminal: results on stdout, progress and remarks on stderr; with --json one object and no table.
 
 This file and its neighbours in cli/ are the only places of the package that print.
 """
@@ -26,6 +26,7 @@ class Screen:
     def __init__(self, *, as_json: bool = False, language: str = "en") -> None:
         self.as_json, self.language = as_json, language
         self.stdout = sys.stdout
+        self.failed = False
         self.out = Console(file=sys.stdout, highlight=False, soft_wrap=False)
         self.err = Console(file=sys.stderr, highlight=False)
 
@@ -39,10 +40,10 @@ class Screen:
         return word(key, self.language, **values)
 
     def show(self, *what: RenderableType) -> None:
-        """A result for people: on stdout, or on stderr where stdout is kept for JSON."""
-        console = self.err if self.as_json else self.out
-        for item in what:
-            console.print(item)
+        """A result for people, on stdout; nothing where the result is the JSON object."""
+        if not self.as_json:
+            for item in what:
+                self.out.print(item)
 
     def note(self, text: str, *, style: str = "dim") -> None:
         """A remark about the work, on stderr."""
@@ -83,12 +84,21 @@ class Screen:
         """What to type next: commands and, dimmed, what each is for."""
         self.title(self.word("next"))
         for typed, about in lines:
-            self.show(Text(f"  {about}", style="dim"), Text(f"  {typed}", style="bold", no_wrap=True, overflow="ignore"))
+            self.show(
+                Text(f"  {about}", style="dim"), Text(f"  {typed}", style="bold", no_wrap=True, overflow="ignore")
+            )
 
 
 def table(*headers: str, numbers: Iterable[int] = (), title: str = "") -> Table:
     """An empty table in the house style; columns in ``numbers`` are set right."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", title=title or None, title_justify="left", pad_edge=False, padding=(0, 1))
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, 1),
+    )
     right = set(numbers)
     for position, header in enumerate(headers):
         made.add_column(header, justify="right" if position in right else "left", no_wrap=position in right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import typer
@@ -28,12 +29,15 @@ def serve(
 
     def ready(url: str) -> None:
         if screen.as_json:
-            screen.object({"url": url, "models": list(models), "fingerprints": [one.fingerprint for one in models.values()]})
+            screen.object(
+                {"url": url, "models": list(models), "fingerprints": [one.fingerprint for one in models.values()]}
+            )
         else:
             show_address(screen, url, list(models))
 
     models: dict[str, Any] = verbs.served(model, threads=serve.threads)
-    verbs.answer(models, serve, ready=ready)
+    with contextlib.suppress(KeyboardInterrupt):
+        verbs.answer(models, serve, ready=ready)
 
 
 def show_address(screen: Screen, url: str, names: list[str]) -> None:
@@ -41,6 +45,11 @@ def show_address(screen: Screen, url: str, names: list[str]) -> None:
     screen.show(Text.assemble(("● ", "bold green"), (screen.word("serving", names=", ".join(names), url=url), "bold")))
     for name in names[:3]:
         screen.show(
-            Text(f"""  curl -s {url}/models/{name}/predict -d '{{"text": "{screen.word('a_plain_text')}"}}'""", style=ACCENT, no_wrap=True, overflow="ignore")
+            Text(
+                f"""  curl -s {url}/models/{name}/predict -d '{{"text": "{screen.word("a_plain_text")}"}}'""",
+                style=ACCENT,
+                no_wrap=True,
+                overflow="ignore",
+            )
         )
     screen.show(Text(f"  {url}/docs · {url}/metrics · {screen.word('stop')}", style="dim"))

@@ -1,4 +1,4 @@
-"""What several verbs draw: rows as they were understood, scores, per-class figures, words with their weights; numbers in, tables out."""
+"""What several verbs draw: rows as they were understood, scores, per-class figures, words with their weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -28,13 +29,16 @@ def show_rows(screen: Screen, facts: Mapping[str, Any]) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    grid.add_row(word("columns"), " · ".join(f"{name} ← {column}" if name != column else name for name, column in facts["columns"].items()))
+    grid.add_row(
+        word("columns"),
+        " · ".join(f"{name} ← {column}" if name != column else name for name, column in facts["columns"].items()),
+    )
     grid.add_row(word("rows"), " · ".join(f"{word(part)} {count:,}" for part, count in facts["rows"].items() if count))
     if facts.get("labels"):
         grid.add_row(word("labels"), f"{len(facts['labels'])}: " + shortened(facts["labels"], screen))
     grid.add_row(word("rejects"), str(facts["rejects"]) if facts["rejects"] else word("none"))
     for position, row in enumerate(facts["sample"]):
-        grid.add_row(word("parsed") if position == 0 else "", one_row(row))
+        grid.add_row(word("parsed") if position == 0 else "", one_row(row, screen.out.width - 24))
     screen.show(Padding(grid, (0, 0, 0, 2)))
 
 
@@ -56,20 +60,20 @@ def shortened(names: Sequence[str], screen: Screen) -> str:
     return shown if len(names) <= MOST_LABELS else f"{shown} … {screen.word('more', count=len(names) - MOST_LABELS)}"
 
 
-def one_row(row: Mapping[str, Any]) -> Text:
+def one_row(row: Mapping[str, Any], width: int = 100) -> Text:
     """A canonical row on one line: its texts as they are, everything else as JSON."""
     texts = [str(row[name]) for name in ("text", "text_pair") if name in row]
     rest = [value for name, value in row.items() if name not in ("text", "text_pair", "words", "id")]
     said = "  ".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in rest)
-    return Text.assemble(
-        (" ‖ ".join(clipped(text, 60) for text in texts)), ("  → ", "dim"), (clipped(said, 50), ACCENT)
-    )
+    said = clipped(said, max(10, width // 2))
+    left = max(10, (width - cell_len(said) - 4) // len(texts))
+    return Text.assemble(" ‖ ".join(clipped(text, left) for text in texts), ("  → ", "dim"), (said, ACCENT))
 
 
 def clipped(text: str, most: int) -> str:
-    """A text on one line of at most ``most`` characters."""
+    """A text on one line of at most ``most`` columns of the terminal; Chinese characters take two."""
     text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if cell_len(text) <= most else set_cell_size(text, most - 1).rstrip() + "…"
 
 
 def score_table(screen: Screen, scores: Mapping[str, Any], intervals: Mapping[str, Any]) -> Table:
@@ -86,7 +90,9 @@ def score_table(screen: Screen, scores: Mapping[str, Any], intervals: Mapping[st
 def class_table(screen: Screen, classes: Sequence[ClassScore], averages: Sequence[ClassScore] = ()) -> Table:
     """Precision, recall, F1 and rows of each class, and the averages under a line."""
     word = screen.word
-    made = table(word("class"), word("precision"), word("recall"), word("f1"), "", word("support"), numbers=(1, 2, 3, 5))
+    made = table(
+        word("class"), word("precision"), word("recall"), word("f1"), "", word("support"), numbers=(1, 2, 3, 5)
+    )
     for one in classes:
         made.add_row(one.label, *_figures(one), bar(one.f1), f"{one.support:,}")
     made.add_section()

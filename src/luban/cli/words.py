@@ -21,7 +21,9 @@ def language(wanted: str = "", environment: Mapping[str, str] | None = None) -> 
     if asked:
         short = asked.lower().replace("-", "_").split("_")[0]
         if short not in LANGUAGES:
-            raise ConfigError(f"There is no language {asked!r}.", "luban speaks en and zh.", "Use --lang en or --lang zh.")
+            raise ConfigError(
+                f"There is no language {asked!r}.", "luban speaks en and zh.", "Use --lang en or --lang zh."
+            )
         return short
     locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
     return "zh" if locale.lower().startswith("zh") else "en"
@@ -33,7 +35,10 @@ def word(key: str, lang: str, **values: Any) -> str:
 
 
 WORDS: dict[str, tuple[str, str]] = {
-    "interrupted": ("Stopped. Nothing half-written is left; the same command resumes.", "已中断。没有留下半成品；再次运行同一命令即可继续。"),
+    "interrupted": (
+        "Stopped. Nothing half-written is left; the same command resumes.",
+        "已中断。没有留下半成品；再次运行同一命令即可继续。",
+    ),
     # what was understood of the rows
     "rows": ("rows", "数据"),
     "understood": ("What was understood of {source}", "对 {source} 的理解"),
@@ -47,6 +52,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "parsed": ("three parsed rows", "解析出的三行"),
     "more": ("{count} more", "另有 {count} 个"),
     "none": ("none", "无"),
+    "rows_written": (
+        "wrote {rows} rows to {path}; {changed} were changed",
+        "已写入 {rows} 行到 {path}；其中 {changed} 行有改动",
+    ),
+    "unit": ("unit", "单位"),
+    "median": ("median", "中位数"),
+    "longest": ("longest", "最长"),
+    "limit": ("limit", "上限"),
+    "at_rows": ("rows {rows}", "第 {rows} 行"),
+    "nothing_found": ("Nothing wrong was found.", "没有发现问题。"),
     # training
     "training": ("training", "训练"),
     "loading": ("loading {what}", "正在加载 {what}"),
@@ -72,7 +87,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "score": ("score", "指标"),
     "value": ("value", "数值"),
     "interval": ("95% interval", "95% 区间"),
-    "speed": ("{rate} rows/s · p50 {p50} ms · p99 {p99} ms · {size}", "每秒 {rate} 行 · p50 {p50} 毫秒 · p99 {p99} 毫秒 · {size}"),
+    "speed": (
+        "{rate} rows/s · p50 {p50} ms · p99 {p99} ms · {size}",
+        "每秒 {rate} 行 · p50 {p50} 毫秒 · p99 {p99} 毫秒 · {size}",
+    ),
     "scored_on": ("scored on {rows} {part} rows", "在 {rows} 行{part}数据上评分"),
     "report": ("report: {path}", "报告：{path}"),
     "headline": ("headline", "主要指标"),
@@ -81,8 +99,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "准备"),
     "evaluate": ("evaluate", "评测"),
     "compared_on": ("compared on {rows} rows", "在 {rows} 行数据上比较"),
-    "better": ("{name} is better ({score}), and the difference is no accident (p < 0.05).", "{name} 更好（{score}），差异并非偶然（p < 0.05）。"),
-    "unsure": ("Too close to call on these rows ({score}): take either.", "在这些数据上难分高下（{score}）：任选其一。"),
+    "better": (
+        "{name} is better ({score}), and the difference is no accident (p < 0.05).",
+        "{name} 更好（{score}），差异并非偶然（p < 0.05）。",
+    ),
+    "unsure": (
+        "Too close to call on these rows ({score}): take either.",
+        "在这些数据上难分高下（{score}）：任选其一。",
+    ),
     # export
     "export": ("export", "导出"),
     "exported": ("exported {path}  {before} → {after}", "已导出 {path}  {before} → {after}"),
@@ -119,6 +143,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "next_run": ("run the whole line: train, evaluate, export", "运行整条流水线：训练、评测、导出"),
     "next": ("What to type next", "接下来可以输入"),
     "made": ("made {path}", "已生成 {path}"),
+    "next_change": ("change something: what would run again, and why", "改一处设置：哪些步骤会重跑、为什么"),
+    "next_rows": (
+        "the rows: put your own there, then `luban run` the folder",
+        "数据：换成你自己的，再对该目录执行 `luban run`",
+    ),
+    # demo
+    "demo_title": ("luban demo: from rows to an explained, served model", "luban demo：从数据到可解释、可服务的模型"),
+    "demo_about": (
+        "rows: {name} (written for luban) · everything goes to {out}/ · nothing leaves this machine",
+        "数据：{name}（为 luban 编写）· 产物都在 {out}/ · 全程不联网",
+    ),
+    "demo_asking": ("Asking {count} questions over HTTP ({url})", "通过 HTTP 提 {count} 个问题（{url}）"),
+    "demo_done": ("done in {seconds}; the project is in {out}/", "完成，用时 {seconds}；项目在 {out}/"),
     # models and doctor
     "model": ("model", "模型"),
     "size": ("size", "大小"),
@@ -129,6 +166,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "fetch": ("to be fetched", "需下载"),
     "models_title": ("Base models", "基础模型"),
     "models_more": ("Any local folder and any hub id work as --base, too.", "--base 也可用任何本地目录或 hub 模型名。"),
+    "this_machine": ("This machine", "本机"),
+    "processor": ("processor", "处理器"),
+    "cores": ("{count} cores", "{count} 核"),
+    "features": ("features", "指令集"),
+    "memory_all": ("memory", "内存"),
+    "free": ("{size} free", "空闲 {size}"),
+    "bases": ("bases here", "本机模型"),
+    "cache": ("cache", "缓存"),
+    "reachable": ("reachable", "可访问"),
+    "unreachable": ("not reachable", "无法访问"),
+    "abilities": ("What is installed", "已安装的能力"),
+    "missing": ("What is missing", "缺少的"),
+    "nothing_missing": ("Nothing is missing.", "什么都不缺。"),
     # serve
     "serving": ("serving {names} on {url}", "正在服务 {names}：{url}"),
     "stop": ("Ctrl-C stops it", "按 Ctrl-C 停止"),
