@@ -2,10 +2,11 @@
 
     python benchmarks/serve.py [--quick] [--data DIR] [--json] [--model ONNX_DIR --torch PYTORCH_DIR]
 
-The tutorial's server is FastAPI around ``model(**tokenizer(text))`` in fp32 with PyTorch's own settings. The bare call is
-tokenise, ``session.run`` and softmax in a loop of one process, with one thread, with all, and with all spinning as
+The tutorial's server is FastAPI around ``model(**tokenizer(text))`` in fp32 with PyTorch's own settings. The bare call
+is tokenise, ``session.run`` and softmax in a loop of one process, with one thread, with all, and with all spinning as
 onnxruntime does by default; the best of them counts. The model is minilm with Banking77's 77 classes, the texts are its
-test questions. Servers, bare loop and client are processes of their own on the same cores. Ratios are medians over rounds.
+test questions. Servers, bare loop and client are processes of their own on the same cores. Ratios are
+medians over rounds.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ def main() -> None:
         onnx, torch = folders(options, Path(scratch))
         rows = compare(options, onnx, torch)
     cores = len(os.sched_getaffinity(0))
-    machine = {"processor": processor(), "cores": cores, "load": round(os.getloadavg()[0], 2), "python": platform.python_version()}
+    machine = {
+        "processor": processor(),
+        "cores": cores,
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
     if options.json:
         json.dump({"machine": machine, "rows": rows}, sys.stdout)
         return
@@ -93,14 +99,22 @@ def compare(options: argparse.Namespace, onnx: str, torch: str) -> list[dict[str
     try:
         for clients in CLIENTS:
             burst(luban, clients, 0.5, options.data), burst(tutorial, clients, 0.5, options.data)
-            seen: dict[str, list[dict[str, float]]] = {"luban": [], "tutorial": [], **{f"bare {way}": [] for way in BARE}}
+            seen: dict[str, list[dict[str, float]]] = {
+                "luban": [],
+                "tutorial": [],
+                **{f"bare {way}": [] for way in BARE},
+            }
             for _ in range(rounds):
                 for server in (tutorial, luban):
                     seen[server.name].append(burst(server, clients, seconds, options.data))
                 for way in BARE:
-                    seen[f"bare {way}"].append({"rate": float(bare.ask(f"{way} {seconds / 3}"))})
+                    rate, work = map(float, bare.ask(f"{way} {seconds / 3}").split())
+                    seen[f"bare {way}"].append({"rate": rate, "cpu": work})
             rows += summed(clients, seen)
-        rows += [result("start-up", luban.seconds, "s", tutorial.seconds), result("memory", luban.memory(), "MiB", tutorial.memory())]
+        rows += [
+            result("start-up", luban.seconds, "s", tutorial.seconds),
+            result("memory", luban.memory(), "MiB", tutorial.memory()),
+        ]
     finally:
         for child in (luban, tutorial, bare):
             child.end()
@@ -126,12 +140,33 @@ def summed(clients: int, seen: dict[str, list[dict[str, float]]]) -> list[dict[s
          "ratio": ratio("luban", "tutorial", key), "against": "tutorial"}
         for key in ("p50", "p99")
     ]  # fmt: skip
+    rows += [
+        {"what": f"luban, {clients} clients, processor time", "value": median("luban", "cpu"), "unit": "ms/request",
+         "ratio": ratio("luban", against, "cpu"), "against": against}
+        for against in ("tutorial", "bare 1")
+    ]  # fmt: skip
     others = [
-        {"what": f"{name}, {clients} clients", "value": median(name, "rate"), "unit": "rows/s", "ratio": None, "against": None}
+        {
+            "what": f"{name}, {clients} clients",
+            "value": median(name, "rate"),
+            "unit": "rows/s",
+            "ratio": None,
+            "against": None,
+        }
         for name in ("tutorial", *(f"bare {way}" for way in BARE))
     ]
     refused = sum(burst["refused"] for burst in seen["luban"])
-    return [*rows, *others, {"what": f"luban, {clients} clients, not answered", "value": refused, "unit": "requests", "ratio": None, "against": None}]
+    return [
+        *rows,
+        *others,
+        {
+            "what": f"luban, {clients} clients, not answered",
+            "value": refused,
+            "unit": "requests",
+            "ratio": None,
+            "against": None,
+        },
+    ]
 
 
 def result(what: str, value: float, unit: str, other: float) -> dict[str, Any]:
@@ -145,7 +180,11 @@ class Child:
         env = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
         env["PYTHONPATH"] = os.pathsep.join([str(REPO / "src"), env.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--role", role, *words], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--role", role, *words],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def line(self) -> str:
@@ -177,6 +216,11 @@ class Server(Child):
         burst(self, 1, 0.05, data)
         self.seconds = time.perf_counter() - started
 
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
@@ -186,9 +230,10 @@ def burst(server: Server, clients: int, seconds: float, data: str) -> dict[str, 
     """A client process' figures: requests a second, latencies in ms."""
     words = ["--port", str(server.port), "--clients", str(clients), "--seconds", str(seconds), "--data", data]
     child = Child("client", [*words, "--path", "/models/bank/predict"])
+    before = server.cpu()
     figures: dict[str, float] = json.loads(child.line())
     child.process.wait()
-    return figures
+    return figures | {"cpu": (server.cpu() - before) * 1e3 / figures["count"]}
 
 
 def texts(data: str) -> list[str]:
@@ -224,14 +269,14 @@ def role_client(options: argparse.Namespace) -> None:
             sent[sock] = now
             sock.sendall(next(following))  # type: ignore[union-attr]
     took.sort()
-    figures = {"rate": (len(took) - refused) / (now - started), "refused": refused}
+    figures = {"rate": (len(took) - refused) / (now - started), "refused": refused, "count": len(took)}
     print(json.dumps(figures | {f"p{p}": took[len(took) * p // 100] * 1e3 for p in (50, 99)}))
 
 
 def request(path: str, text: str) -> bytes:
     body = json.dumps({"text": text}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def cycled(items: list[bytes]) -> Iterator[bytes]:
@@ -256,7 +301,10 @@ def role_luban(options: argparse.Namespace) -> None:
         print(url.rsplit(":", 1)[1], flush=True)
 
     serve(
-        {"bank": Served.open(options.path)}, ServeConfig(port=0), ready=ready, watch=lambda event: print(event, file=sys.stderr)
+        {"bank": Served.open(options.path)},
+        ServeConfig(port=0),
+        ready=ready,
+        watch=lambda event: print(event, file=sys.stderr),
     )
 
 
@@ -309,7 +357,7 @@ def role_bare(options: argparse.Namespace) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         way, seconds = line.split()
-        session, done, started = sessions[way], 0, time.perf_counter()
+        session, done, started, worked = sessions[way], 0, time.perf_counter(), time.process_time()
         while time.perf_counter() < started + float(seconds):
             ids = np.array([tokenizer.encode(asked[done % len(asked)]).ids], dtype=np.int64)
             feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
@@ -317,7 +365,7 @@ def role_bare(options: argparse.Namespace) -> None:
             powers = np.exp(logits - logits.max())
             powers / powers.sum()
             done += 1
-        print(done / (time.perf_counter() - started), flush=True)
+        print(done / (time.perf_counter() - started), (time.process_time() - worked) * 1e3 / done, flush=True)
 
 
 def processor() -> str:

@@ -21,7 +21,23 @@ from luban.predict import Predictor, make_golden
 from luban.runtimes.base import Runtime
 from luban.stages.serve import Served
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "where", "is", "my", "order", "card", "lost", "i", "the", "refund", "please", "?"]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "where",
+    "is",
+    "my",
+    "order",
+    "card",
+    "lost",
+    "i",
+    "the",
+    "refund",
+    "please",
+    "?",
+]
 LABELS = ("delivery", "card", "refund")
 DECISIVE = {"order": 0, "card": 1, "lost": 1, "refund": 2}
 
@@ -39,14 +55,18 @@ def make_folder(path: Path, *, name: str = "desk", tilt: float = 0.0) -> Folder:
     def fill(inside: Path) -> None:
         onnx.save(_graph(table), str(inside / "model.onnx"))
         _tokenizer().save(str(inside / "tokenizer.json"))
-        (inside / "config.json").write_text(json.dumps({"model_type": "bert", "max_position_embeddings": 32, "pad_token_id": 0}))
+        (inside / "config.json").write_text(
+            json.dumps({"model_type": "bert", "max_position_embeddings": 32, "pad_token_id": 0})
+        )
 
     def fill_with_golden(inside: Path) -> None:
         fill(inside)
         write_golden(inside, golden)
 
     first = write(path, manifest, fill)
-    golden = make_golden(Predictor.open(first, check=False), [{"text": "where is my order ?"}, {"text": "i lost my card"}])
+    golden = make_golden(
+        Predictor.open(first, check=False), [{"text": "where is my order ?"}, {"text": "i lost my card"}]
+    )
     return write(path, manifest, fill_with_golden)
 
 

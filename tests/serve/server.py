@@ -1,4 +1,4 @@
-"""A server in a process of its own: ``python server.py FOLDER SECONDS PORT``; tells its URL, and at the end what it imported."""
+"""A server in a process of its own: ``python server.py FOLDER SECONDS PORT``; tells its URL and what it imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ def main(folder: str, seconds: str, port: str) -> int:
 
         served, _ = slowed(served.path, float(seconds))  # type: ignore[arg-type]
     try:
-        serve({"desk": served}, ServeConfig(port=int(port), drain=8.0, threads=1, batch_rows=1), ready=lambda url: print(url, flush=True))
+        serve(
+            {"desk": served},
+            ServeConfig(port=int(port), drain=8.0, threads=1, batch_rows=1),
+            ready=lambda url: print(url, flush=True),
+        )
     except LubanError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -116,7 +116,9 @@ def test_a_client_that_hangs_up_harms_nobody(folder: Folder) -> None:
     with serving({"desk": served}) as client:
         for _ in range(8):
             with socket.create_connection((client.base_url.host, client.base_url.port)) as sock:
-                sock.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n".encode() + b'{"text":"card"}')
+                sock.sendall(
+                    f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n".encode() + b'{"text":"card"}'
+                )
         assert client.post(PREDICT, json={"text": "card"}).status_code == 200
         until(lambda: client.service.flow.in_flight == 0)  # type: ignore[attr-defined]
 

@@ -67,7 +67,11 @@ def test_the_models_are_listed_with_their_fingerprints(client: httpx.Client, fol
 
 def test_a_model_tells_its_task_labels_and_inputs(client: httpx.Client) -> None:
     told = client.get("/models/desk").json()
-    assert (told["task"], told["labels"], told["inputs"]) == ("text-classification", ["delivery", "card", "refund"], ["text"])
+    assert (told["task"], told["labels"], told["inputs"]) == (
+        "text-classification",
+        ["delivery", "card", "refund"],
+        ["text"],
+    )
 
 
 def test_an_explanation_gives_the_words_with_their_places(client: httpx.Client) -> None:

@@ -65,7 +65,9 @@ def test_the_openapi_document_describes_every_route_and_its_parameters(client: h
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.")
     paths = document["paths"]
-    assert {"/models/{name}/predict", "/models/{name}/explain", "/v2/models/{name}/infer", "/metrics", "/v2"} <= set(paths)
+    assert {"/models/{name}/predict", "/models/{name}/explain", "/v2/models/{name}/infer", "/metrics", "/v2"} <= set(
+        paths
+    )
     for path, verbs in paths.items():
         for operation in verbs.values():
             declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
@@ -83,13 +85,19 @@ def test_every_reference_of_the_openapi_document_leads_somewhere(client: httpx.C
 
 
 def test_operations_have_names_of_their_own(client: httpx.Client) -> None:
-    operations = [operation["operationId"] for verbs in client.get("/openapi.json").json()["paths"].values() for operation in verbs.values()]
+    operations = [
+        operation["operationId"]
+        for verbs in client.get("/openapi.json").json()["paths"].values()
+        for operation in verbs.values()
+    ]
     assert len(operations) == len(set(operations))
 
 
 @pytest.mark.parametrize("path", ["/models/{name}/predict", "/v2/models/{name}/infer"])
 def test_the_documented_example_is_answered(client: httpx.Client, path: str) -> None:
-    body = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+    body = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]
     assert client.post(path.format(name="desk"), json=body).status_code == 200
 
 

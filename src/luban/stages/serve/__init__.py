@@ -1,4 +1,4 @@
-"""Serve: models over HTTP. `build` makes the app, `serve` runs it; fastapi and uvicorn are imported when they are called."""
+"""Serve: models over HTTP. `build` makes the app, `serve` runs it; fastapi is imported when they are called."""
 
 from __future__ import annotations
 

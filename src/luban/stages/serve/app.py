@@ -1,6 +1,6 @@
 """The HTTP face of a `Service`: FastAPI's routes, with the hot ones answered without its per-request validation.
 
-FastAPI writes the OpenAPI document and routes; a hot route's body is read, checked and answered by the protocol's own code,
+FastAPI routes and writes the OpenAPI document; a body is read, checked and answered by the protocol's own code,
 because pydantic and dependency solving would cost more than tokenising (benchmarks/serve.py). Nothing is fetched from
 elsewhere: /docs is one self-contained page.
 """
@@ -56,11 +56,21 @@ def build_app(models: Mapping[str, Served], config: ServeConfig, *, watch: Watch
         service.close()
 
     app = FastAPI(
-        title="luban", version=_version(), description=ABOUT, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False
+        title="luban",
+        version=_version(),
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.router.route_class = LeanRoute
-    for declare in (_plain, _kserve, _house):  # on the app itself: an included router costs each request a second matching
+    for declare in (
+        _plain,
+        _kserve,
+        _house,
+    ):  # on the app itself: an included router costs each request a second matching
         declare(app, service)
     _say_errors(app)
     return app
@@ -115,7 +125,8 @@ def _kserve_models(app: FastAPI, service: Service) -> None:
     route: dict[str, Any] = {"tags": ["KServe v2"]}
     asked: dict[str, Any] = {"responses": schemas.KSERVE_MISSING, **route}
     infers: dict[str, Any] = {
-        "response_model": schemas.Inferred, "responses": schemas.KSERVE_REFUSALS, "openapi_extra": schemas.INFER, **route
+        "response_model": schemas.Inferred, "responses": schemas.KSERVE_REFUSALS, "openapi_extra": schemas.INFER,
+        **route,
     }  # fmt: skip
 
     @app.post("/v2/models/{name}/infer", summary="Inference", **infers)
@@ -192,7 +203,9 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> Response:
-        return reply(request, refuse(500, f"The server failed ({type(error).__name__}).", "", "Look into the server's log."))
+        return reply(
+            request, refuse(500, f"The server failed ({type(error).__name__}).", "", "Look into the server's log.")
+        )
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -1,7 +1,7 @@
 """Finds out how this machine answers fastest with this model, before the first request; it serves nothing.
 
-Three questions, each settled by a short interleaved measurement on the model's own golden rows: several calls at once with
-one thread each, or one call with all threads; rows one by one, or those of equal length together; and how many.
+Three questions, each settled by a short interleaved measurement on the model's own golden rows: several calls at once
+with one thread each, or one call with all threads; rows one by one, or those of equal length together; and how many.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS = 4
 SECONDS = 0.04
 "of one measurement; a calibration takes about 6 * ROUNDS * SECONDS, model loading aside"
 WIDER = 1.2
-"all threads in one call must be this much faster than one thread in each: they leave none for requests that come meanwhile"
+"all threads in one call must be this much faster than one in each: they leave none for what comes meanwhile"
 LARGER = 1.05
 "a larger batch must be this much faster than a smaller one: its first row waits for its last"
 TEXTS = (
@@ -50,7 +50,8 @@ class Plan:
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.measured.items())
-        way = f"{_count(self.workers, 'call')} at once, {_count(self.threads, 'thread')} each, {self.batch_rows} equal rows at most"
+        calls = f"{_count(self.workers, 'call')} at once, {_count(self.threads, 'thread')} each"
+        way = f"{calls}, at most {self.batch_rows} rows of equal length together"
         return f"{way} (rows/s: {tried})" if tried else way
 
 
@@ -88,9 +89,7 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     predictor = predictors[threads]
     predictor.max_rows, predictor.max_tokens = config.batch_rows, config.batch_tokens
     sizes = [*(size for size in (1, 4, 16) if size < config.batch_rows), config.batch_rows]
-    grouped = _race(
-        {f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes}
-    )
+    grouped = _race({f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes})
     size = _first_good(dict(zip(sizes, grouped.values(), strict=True)), LARGER)
     predictor.max_rows = size
     measured = {name: rate for name, rate in {**rates, **grouped}.items() if rate}

@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: no script, no style sheet and no font from elsewhere; it tries nothing out."""
+"""The OpenAPI document as one page for people: no script, no style sheet, no font from elsewhere."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ def docs_page(document: Mapping[str, Any]) -> str:
     body = "".join(f"<h2>{escape(name)}</h2>{''.join(items)}" for name, items in groups.items())
     title = f"{escape(info['title'])} {escape(info['version'])}"
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1><p>{escape(info.get('description', ''))} "
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body>"
+        f"<h1>{title}</h1><p>{escape(info.get('description', ''))} "
         f'The same as <a href="/openapi.json">OpenAPI</a>.</p>{body}<h2>Types</h2>{_types(document)}</body></html>'
     )
 
 
 def _operation(path: str, verb: str, operation: Mapping[str, Any]) -> str:
     replies = "".join(
-        f"<tr><td><code>{escape(code)}</code></td><td>{escape(reply.get('description', ''))} {_type_of(reply)}</td></tr>"
+        f"<tr><td><code>{escape(code)}</code></td>"
+        f"<td>{escape(reply.get('description', ''))} {_type_of(reply)}</td></tr>"
         for code, reply in sorted(operation.get("responses", {}).items())
     )
     return (

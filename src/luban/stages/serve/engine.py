@@ -1,7 +1,7 @@
 """One model's queue and the threads that empty it; it knows no HTTP, no protocol and no task.
 
-Rows wait in order of age. A free thread takes the oldest row, and with it the rows of the same length that happen to wait
-as well: it never waits for company and never pads, since on a processor only batches of equal length pay
+Rows wait in order of age. A free thread takes the oldest row, and with it the rows of the same length that happen to
+wait as well: it never waits for company and never pads, since on a processor only batches of equal length pay
 (docs/serving.md). The oldest row always goes next, so nothing starves.
 """
 
@@ -54,7 +54,7 @@ class _Ask:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One row that waits; ``length``: sub-words of its only window, 0 for a row of several windows, which goes alone."""
+    """One row that waits; ``length``: sub-words of its only window, 0 for one of several windows, which goes alone."""
 
     ask: _Ask
     place: int
@@ -162,7 +162,7 @@ class Engine:
         return out
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One call of the model, in a thread; there is a turn for each row, so those taken as company leave one idle."""
+        """One call of the model, in a thread; each row has its turn, idle where another took the row along."""
         with self.lock:
             jobs = self.line.take(self.plan.batch_rows, self.tokens)
         if not jobs:
@@ -230,5 +230,3 @@ def _report(turn: Future[None]) -> None:
 
 def _failed() -> ServiceError:
     return refuse(500, "The model failed on this request.", "It answers every text.", "Look into the server's log.")
-
-

@@ -1,4 +1,4 @@
-"""What a server refuses, and in which words: sizes, malformed bodies, a full queue; it knows no protocol and no model."""
+"""What a server refuses, in which words: sizes, malformed bodies, a full queue; it knows no protocol and no model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ async def _next(receive: Receive, limits: Limits) -> MutableMapping[str, Any]:
             message = await receive()
     except TimeoutError as error:
         raise refuse(
-            408, f"The body did not arrive within {limits.seconds:g} s.", "A body is sent in one go.", "Send it again, faster."
+            408,
+            f"The body did not arrive within {limits.seconds:g} s.",
+            "A body is sent in one go.",
+            "Send it again, faster.",
         ) from error
     if message["type"] == "http.disconnect":
         raise refuse(400, "The client went away before its body was complete.")
@@ -113,7 +116,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise refuse(
-            400, f"The body is a JSON {_kind(value)}.", "A request is one JSON object.", 'Send for example {"text": "..."}.'
+            400,
+            f"The body is a JSON {_kind(value)}.",
+            "A request is one JSON object.",
+            'Send for example {"text": "..."}.',
         )
     return value
 
@@ -124,7 +130,10 @@ def check_rows(count: int, limits: Limits) -> None:
         raise refuse(422, "The request holds no rows.", "At least one row is expected.", "Send a text.")
     if count > limits.rows:
         raise refuse(
-            413, f"The request holds {count:,} rows.", f"At most {limits.rows} go together.", "Send them in several requests."
+            413,
+            f"The request holds {count:,} rows.",
+            f"At most {limits.rows} go together.",
+            "Send them in several requests.",
         )
 
 

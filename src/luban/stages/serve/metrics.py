@@ -53,11 +53,15 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = self._counter("requests", "requests answered", "protocol", "status")
         self.rejects = self._counter("rejects", "requests refused before the model saw them", "reason")
-        self.queue_wait = self._histogram("queue_wait_seconds", "from acceptance to the start of the model's call", SECONDS)
+        self.queue_wait = self._histogram(
+            "queue_wait_seconds", "from acceptance to the start of the model's call", SECONDS
+        )
         self.tokenise = self._histogram("tokenise_seconds", "checking and encoding one request's rows", SECONDS)
         self.infer = self._histogram("infer_seconds", "one call of the model, decoding included", SECONDS)
         self.batch_rows = self._histogram("batch_rows", "rows in one call of the model", ROWS)
-        self.batch_tokens = self._histogram("batch_tokens", "sub-words in one call of the model, padding included", TOKENS)
+        self.batch_tokens = self._histogram(
+            "batch_tokens", "sub-words in one call of the model, padding included", TOKENS
+        )
         self.padding = self._histogram("padding_waste_ratio", "share of padding in one call of the model", SHARES)
         self.rows = self._counter("rows", "rows answered")
         self.truncated = self._counter("truncated_rows", "rows of which the end was not read")
@@ -70,7 +74,8 @@ class Metrics:
             Open(self.requests, model), Open(self.rejects, model),
             self.queue_wait.labels(model), self.tokenise.labels(model), self.infer.labels(model),
             self.batch_rows.labels(model), self.batch_tokens.labels(model), self.padding.labels(model),
-            self.rows.labels(model), self.truncated.labels(model), self.in_flight.labels(model), self.waiting.labels(model),
+            self.rows.labels(model), self.truncated.labels(model),
+            self.in_flight.labels(model), self.waiting.labels(model),
         )  # fmt: skip
 
     def text(self) -> bytes:

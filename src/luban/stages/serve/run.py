@@ -1,4 +1,4 @@
-"""Listens, serves until told to stop, and then finishes what it has taken; builds no app and answers no request itself."""
+"""Listens, serves until told to stop, and then finishes what it has taken; it answers no request itself."""
 
 from __future__ import annotations
 
@@ -47,9 +47,13 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
-                f"Port {port} of {host} is in use.", "One server listens on a port.", "Choose another with --port (0: any free one)."
+                f"Port {port} of {host} is in use.",
+                "One server listens on a port.",
+                "Choose another with --port (0: any free one).",
             ) from error
-        raise ServiceError(f"Cannot listen on {host}:{port} ({error.strerror}).", "", "Choose another --host or --port.") from error
+        raise ServiceError(
+            f"Cannot listen on {host}:{port} ({error.strerror}).", "", "Choose another --host or --port."
+        ) from error
     return sock
 
 
@@ -63,14 +67,22 @@ def run(app: FastAPI, sock: socket.socket, config: ServeConfig, ready: Callable[
     """Serve until SIGTERM or SIGINT, then drain for at most ``config.drain`` seconds."""
     flow: Flow = app.state.service.flow
     settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=1, ws="none"
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=1,
+        ws="none",
     )
     server = DrainingServer(settings, flow)
     with asyncio.Runner(loop_factory=settings.get_loop_factory()) as runner:
         runner.run(_serve(server, sock, config, ready))
 
 
-async def _serve(server: DrainingServer, sock: socket.socket, config: ServeConfig, ready: Callable[[str], None]) -> None:
+async def _serve(
+    server: DrainingServer, sock: socket.socket, config: ServeConfig, ready: Callable[[str], None]
+) -> None:
     watcher = asyncio.create_task(_watch(server, config.drain, lambda: ready(address(sock))))
     try:
         await server.serve(sockets=[sock])

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies and replies; the protocols check and make them, these types only describe."""
+"""What the OpenAPI document says of bodies and replies; the protocols check and make them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,11 @@ KSERVE_MISSING = _refusals(KServeRefused, NOT_FOUND)
 KSERVE_REFUSALS = _refusals(KServeRefused, STATUSES)
 AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "shutting down"}}
 
-_ROW = {"type": "object", "description": "a text a column; most models have one, 'text'", "properties": {"text": {"type": "string"}}}
+_ROW = {
+    "type": "object",
+    "description": "a text a column; most models have one, 'text'",
+    "properties": {"text": {"type": "string"}},
+}
 _MANY = {
     "type": "object",
     "required": ["inputs"],

@@ -32,7 +32,9 @@ class Served:
     about: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, model: str | Path | Folder, *, name: str = "", threads: int = 1, explain: Explain | None = None) -> Served:
+    def open(
+        cls, model: str | Path | Folder, *, name: str = "", threads: int = 1, explain: Explain | None = None
+    ) -> Served:
         """Open a folder for serving, golden rows re-run; raises `FolderError` or `ParityError`.
 
         ``name`` defaults to the name in the manifest; ``threads``: processor threads of one call.
@@ -47,7 +49,15 @@ class Served:
             "scores": {split: dict(scores) for split, scores in manifest.scores.items()},
         }
         return cls(
-            name or manifest.name, manifest.fingerprint, predictor, manifest.task, manifest.labels, explain, folder.path, threads, about
+            name or manifest.name,
+            manifest.fingerprint,
+            predictor,
+            manifest.task,
+            manifest.labels,
+            explain,
+            folder.path,
+            threads,
+            about,
         )
 
     def reopened(self, threads: int) -> Predictor:

@@ -1,4 +1,4 @@
-"""The server without HTTP's plumbing: models by name, requests counted in and out, errors as JSON; it opens no socket."""
+"""The server without HTTP's plumbing: models by name, requests counted in and out, errors as JSON; no socket here."""
 
 from __future__ import annotations
 
@@ -94,7 +94,12 @@ class Service:
     def find(self, name: str) -> Live:
         """A model by its name; raises 404 naming the nearest."""
         if name not in self.models:
-            raise refuse(404, f"There is no model {name!r}.", f"Served: {', '.join(self.models)}.", nearest_hint(name, self.models))
+            raise refuse(
+                404,
+                f"There is no model {name!r}.",
+                f"Served: {', '.join(self.models)}.",
+                nearest_hint(name, self.models),
+            )
         return self.models[name]
 
     def close(self) -> None:
@@ -134,7 +139,9 @@ class Service:
             started = time.perf_counter()
             asked = plain.question(await read_body(receive, self.limits), live.face, self.limits)
             if len(asked.rows) != 1:
-                raise refuse(422, f"The request holds {len(asked.rows)} rows.", "One row is explained at a time.", "Send one.")
+                raise refuse(
+                    422, f"The request holds {len(asked.rows)} rows.", "One row is explained at a time.", "Send one."
+                )
             evidence = await self._explained(live, asked.rows[0])
             return plain.explained(evidence, live.face, id=_new_id(), seconds=_since(started))
 
@@ -142,7 +149,9 @@ class Service:
 
     async def _explained(self, live: Live, row: Row) -> Any:
         if live.served.explain is None:
-            raise refuse(404, f"{live.face.name} is served without explanations.", "Its runtime gives none.", "Ask /predict.")
+            raise refuse(
+                404, f"{live.face.name} is served without explanations.", "Its runtime gives none.", "Ask /predict."
+            )
         if live.explaining >= EXPLAINING:
             raise Busy(live.explaining, EXPLAINING)
         live.explaining += 1

@@ -1,1 +1,1 @@
-"""How clients speak to the server, one file a protocol; a protocol turns bytes to rows and answers to JSON, and knows no task."""
+"""How clients speak to the server, one file a protocol; bytes to rows and answers to JSON; a protocol knows no task."""

@@ -1,4 +1,4 @@
-"""What the protocols share: the question they make of a body, and what they may say of a model; no protocol stands here."""
+"""What the protocols share: the question they make of a body, and what they may say of a model; it speaks none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from luban.records import Prediction
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that was understood: rows by column, the client's own id, and what it wants back (empty: everything)."""
+    """A request that was understood: rows by column, the client's own id, and what it wants back (empty: all)."""
 
     rows: list[Mapping[str, Any]]
     id: str | None = None

@@ -31,12 +31,16 @@ def question(body: bytes, face: Face, limits: Limits) -> Question:
     value = parse_json(body)
     tensors = value.get("inputs")
     if not isinstance(tensors, list) or not all(isinstance(tensor, dict) for tensor in tensors):
-        raise refuse(400, "'inputs' is no array of tensors.", "It holds one object a tensor.", f"Send {', '.join(face.inputs)}.")
+        raise refuse(
+            400, "'inputs' is no array of tensors.", "It holds one object a tensor.", f"Send {', '.join(face.inputs)}."
+        )
     columns = {}
     for tensor in tensors:
         name = tensor.get("name")
         if name not in face.inputs or name in columns:
-            raise refuse(400, f"There is no input {name!r} to take (or it came twice).", f"Inputs: {', '.join(face.inputs)}.")
+            raise refuse(
+                400, f"There is no input {name!r} to take (or it came twice).", f"Inputs: {', '.join(face.inputs)}."
+            )
         columns[name] = _texts(tensor, limits)
     missing = [name for name in face.inputs if name not in columns]
     if missing:
@@ -58,14 +62,24 @@ def reply(answers: Sequence[Answer], face: Face, asked: Question, *, id: str, se
         if width:
             data = [item for row in data for item in row]
         tensors.append(
-            {"name": name, "datatype": datatype, "shape": [len(answers), width] if width else [len(answers)], "data": data}
+            {
+                "name": name,
+                "datatype": datatype,
+                "shape": [len(answers), width] if width else [len(answers)],
+                "data": data,
+            }
         )
     truncated = [i for i, answer in enumerate(answers) if answer.prediction.truncated]
     return {
         "model_name": face.name,
         "model_version": face.version,
         "id": asked.id if asked.id is not None else id,
-        "parameters": {"fingerprint": face.fingerprint, "feedback_id": id, "seconds": seconds, "truncated_rows": len(truncated)},
+        "parameters": {
+            "fingerprint": face.fingerprint,
+            "feedback_id": id,
+            "seconds": seconds,
+            "truncated_rows": len(truncated),
+        },
         "outputs": tensors,
     }
 
@@ -98,7 +112,12 @@ def described(face: Face) -> dict[str, Any]:
 def check_version(version: str, face: Face) -> None:
     """Raises 404 for another version than the one that is served."""
     if version != face.version:
-        raise refuse(404, f"There is no version {version!r} of {face.name}.", f"Served: {face.version}.", "Leave the version out.")
+        raise refuse(
+            404,
+            f"There is no version {version!r} of {face.name}.",
+            f"Served: {face.version}.",
+            "Leave the version out.",
+        )
 
 
 def _outputs(face: Face) -> dict[str, Output]:
@@ -127,8 +146,17 @@ def _texts(tensor: Mapping[str, Any], limits: Limits) -> list[str]:
     if tensor.get("datatype") != "BYTES":
         raise refuse(400, f"Input {name!r} has datatype {tensor.get('datatype')!r}.", "A text is BYTES.")
     if "binary_data_size" in _mapping(tensor.get("parameters"), "parameters"):
-        raise refuse(400, f"Input {name!r} is binary.", "This server speaks the protocol's JSON.", "Send it with binary_data=False.")
-    if not isinstance(shape, list) or len(shape) not in (1, 2) or not all(type(size) is int and size >= 0 for size in shape):
+        raise refuse(
+            400,
+            f"Input {name!r} is binary.",
+            "This server speaks the protocol's JSON.",
+            "Send it with binary_data=False.",
+        )
+    if (
+        not isinstance(shape, list)
+        or len(shape) not in (1, 2)
+        or not all(type(size) is int and size >= 0 for size in shape)
+    ):
         raise refuse(400, f"Input {name!r} has shape {shape!r}.", SHAPES)
     if len(shape) == 2 and shape[1] != 1:
         raise refuse(400, f"Input {name!r} has shape {shape!r}.", SHAPES)

@@ -1,4 +1,4 @@
-"""The plain protocol: ``{"text": ...}`` or ``{"inputs": [...]}`` in, predictions as `luban predict --json` writes them out."""
+"""The plain protocol: ``{"text": ...}`` or ``{"inputs": [...]}`` in, predictions out as `luban predict --json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ def question(body: bytes, face: Face, limits: Limits) -> Question:
     value = parse_json(body)
     given = value.get("inputs", [value])
     if not isinstance(given, list):
-        raise refuse(422, "'inputs' is no array.", "It holds texts, or objects with the model's columns.", f"Send {_example(face)}.")
+        raise refuse(
+            422,
+            "'inputs' is no array.",
+            "It holds texts, or objects with the model's columns.",
+            f"Send {_example(face)}.",
+        )
     check_rows(len(given), limits)
     return Question([_row(item, i, face, limits) for i, item in enumerate(given, start=1)])
 
@@ -30,13 +35,20 @@ def reply(answers: Sequence[Answer], face: Face, *, id: str, seconds: float) -> 
         said = answer.prediction.as_json()
         said["tokens"], said["truncated"] = answer.tokens, answer.prediction.truncated
         predictions.append(said)
-    return {"model": face.name, "fingerprint": face.fingerprint, "id": id, "predictions": predictions, "seconds": seconds}
+    return {
+        "model": face.name,
+        "fingerprint": face.fingerprint,
+        "id": id,
+        "predictions": predictions,
+        "seconds": seconds,
+    }
 
 
 def explained(evidence: Evidence, face: Face, *, id: str, seconds: float) -> dict[str, Any]:
     """The reply of /explain."""
     return {
-        "model": face.name, "fingerprint": face.fingerprint, "id": id, "evidence": evidence.as_json(), "seconds": seconds
+        "model": face.name, "fingerprint": face.fingerprint, "id": id,
+        "evidence": evidence.as_json(), "seconds": seconds,
     }  # fmt: skip
 
 
@@ -58,7 +70,10 @@ def _row(item: object, position: int, face: Face, limits: Limits) -> Mapping[str
         item = {face.inputs[0]: item}
     if not isinstance(item, dict):
         raise refuse(
-            422, f"Row {position} is {type(item).__name__}.", f"A row has the columns {', '.join(face.inputs)}.", f"Send {_example(face)}."
+            422,
+            f"Row {position} is {type(item).__name__}.",
+            f"A row has the columns {', '.join(face.inputs)}.",
+            f"Send {_example(face)}.",
         )
     row = {name: item[name] for name in face.columns if name in item}
     if not row:
