@@ -127,8 +127,8 @@ def build(source: Path, out: Path) -> None:
 
     Raises `BaseUnavailable` where ``source`` is not a file of the known format.
     """
-    data = np.memmap(source, dtype=np.uint8, mode="r")
     try:
+        data = np.memmap(source, dtype=np.uint8, mode="r")
         cursor = Cursor(data)
         shape, pieces, directory = _shape(cursor), _pieces(cursor), _directory(cursor)
         tensors = {theirs: _tensor(data, directory[ours], shape.hidden) for ours, theirs in _names(shape).items()}
