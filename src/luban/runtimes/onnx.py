@@ -1,7 +1,7 @@
 """Runs ``model.onnx`` with onnxruntime on the processor; no torch, no tokenizer and no task is loaded here.
 
-One session, shared by all threads (onnxruntime's ``Run`` may be called at once). docs/export.md tells why its options are
-as they are.
+One session, shared by all threads (onnxruntime's ``Run`` may be called at once). docs/export.md tells why its options
+are as they are.
 """
 
 from __future__ import annotations

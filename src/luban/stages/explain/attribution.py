@@ -1,0 +1,164 @@
+"""Asks a model why: finds what is to be explained, hands it to a method, and gives the words their weights.
+
+It trains nothing and prints nothing. The methods stand behind one lazy table, each in its own file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from luban.encoding import Encoded
+from luban.errors import ConfigError, nearest_hint
+from luban.predict import Predictor
+from luban.records import Entity, Evidence, Prediction, Row
+from luban.registry import Registry
+from luban.stages.explain.base import Question, located, shown_text
+from luban.tasks.base import Floats, softmax
+
+METHODS = Registry(
+    "method of explanation",
+    {
+        "integrated-gradients": "luban.stages.explain.integrated_gradients:integrated_gradients",
+        "shapley": "luban.stages.explain.shapley:shapley",
+    },
+    extra="explain",
+)
+AUTO = {"pytorch": "integrated-gradients"}
+"the method that ``auto`` takes for a runtime; shapley for all others"
+OUTSIDE = "O"
+PLACE = re.compile(r"(?P<label>.+)@(?P<start>\d+)-(?P<end>\d+)")
+
+Method = Callable[[Predictor, Question], Evidence]
+
+
+def explain(predictor: Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:
+    """The weight of each word for one output of the model.
+
+    ``target``: a label (default: the predicted one); for a tagger an entity as ``LABEL@start-end``, a label, or a word
+    of the text (default: the surest entity). ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
+    Positions count characters of the text; for a pair, of text, a line break, text_pair.
+
+    Raises `UnknownName` for an unknown method, `ConfigError` for an unknown target, `DataError` for an unfit row.
+    """
+    chosen = AUTO.get(predictor.runtime.name, "shapley") if method == "auto" else method
+    asked: Method = METHODS[chosen]
+    return asked(predictor, question(predictor, value, target))
+
+
+def question(predictor: Predictor, value: str | Row, target: str | None) -> Question:
+    """What is to be explained: the row, encoded, and the number of the head that ``target`` names."""
+    task, row = predictor.task, predictor.row(value)
+    encoded = task.encode(row, predictor.encoder)
+    common: dict[str, Any] = {
+        "encoded": encoded,
+        "text": shown_text(row),
+        "words": located(encoded, row, predictor.encoder),
+    }
+    outputs = predictor.logits([encoded])[0]
+    answer = task.decode(encoded, outputs)
+    if task.tags_words:
+        return _of_tagger(predictor, encoded, outputs, answer, target, common)
+    whole = tuple((w, window.weight) for w, window in enumerate(encoded.windows))
+    if not task.labels:
+        _refuse_target(target)
+        scale = task.calibration
+        return Question("value", output=0, parts=whole, scale=scale.spread, offset=scale.mean, **common)
+    label = target or _predicted(answer)
+    if label not in task.index:
+        raise _unknown(label, task.labels, "label")
+    return Question(label, output=task.index[label], parts=whole, **common)
+
+
+def _predicted(answer: Prediction) -> str:
+    if answer.label is not None:
+        return answer.label
+    scores = answer.scores or {}
+    return max(scores, key=lambda name: scores[name])
+
+
+def _refuse_target(target: str | None) -> None:
+    if target not in (None, "value"):
+        raise ConfigError(
+            f"There is no target {target!r}.", "This model gives one number, named 'value'.", "Leave target out."
+        )
+
+
+def _unknown(name: str, known: tuple[str, ...], kind: str) -> ConfigError:
+    hint = nearest_hint(name, known)
+    some = ", ".join(known[:12]) + (" ..." if len(known) > 12 else "")
+    return ConfigError(f"The model has no {kind} {name!r}.", f"Known: {some}.", hint or "Take one of these.")
+
+
+def _of_tagger(
+    predictor: Predictor,
+    encoded: Encoded,
+    outputs: list[Floats],
+    answer: Prediction,
+    target: str | None,
+    common: dict[str, Any],
+) -> Question:
+    if not encoded.words:
+        raise ConfigError("There is no word to explain.", "A tagger explains the tag of a word.", "Give it a text.")
+    entity = _entity(predictor, encoded, outputs, answer, target)
+    word = next((i for i, (_, end) in enumerate(encoded.words) if end > entity.start), len(encoded.words) - 1)
+    window = next(
+        i for i, w in enumerate(encoded.windows) if w.heads is not None and w.first <= word < w.first + len(w.heads)
+    )
+    heads = encoded.windows[window].heads
+    position = int(heads[word - encoded.windows[window].first]) if heads is not None else 0
+    tag = next(t for t in (f"B-{entity.label}", entity.label, f"I-{entity.label}") if t in predictor.task.index)
+    name = f"{entity.label}@{entity.start}-{entity.end}"
+    return Question(name, output=predictor.task.index[tag], parts=((window, 1.0),), position=position, **common)
+
+
+def _entity(
+    predictor: Predictor, encoded: Encoded, outputs: list[Floats], answer: Prediction, target: str | None
+) -> Entity:
+    """The entity that ``target`` names: found ones first; else the word that comes nearest to being one."""
+    kinds = _kinds(predictor.task.labels)
+    found = sorted(answer.entities or (), key=lambda e: -e.score)
+    if target is None:
+        return found[0] if found else _nearest(predictor, encoded, outputs, kinds, range(len(encoded.words)))
+    if match := PLACE.fullmatch(target):
+        label, start, end = match["label"], int(match["start"]), int(match["end"])
+        if label in kinds and 0 <= start < end <= len(encoded.text):
+            return Entity(encoded.text[start:end], label, start, end)
+        raise (
+            _unknown(label, kinds, "entity")
+            if label not in kinds
+            else ConfigError(
+                f"The place {start}-{end} is not in the text.",
+                f"The text has {len(encoded.text)} characters.",
+                "Give start and end in characters.",
+            )
+        )
+    if target in kinds:
+        of_kind = [e for e in found if e.label == target]
+        return of_kind[0] if of_kind else _nearest(predictor, encoded, outputs, (target,), range(len(encoded.words)))
+    at = encoded.text.find(target)
+    if at < 0:
+        raise _unknown(target, kinds, "entity")
+    covering = [e for e in found if e.start <= at < e.end]
+    words = [i for i, (start, end) in enumerate(encoded.words) if start < at + len(target) and end > at]
+    return covering[0] if covering else _nearest(predictor, encoded, outputs, kinds, words)
+
+
+def _nearest(
+    predictor: Predictor, encoded: Encoded, outputs: list[Floats], kinds: tuple[str, ...], words: range | list[int]
+) -> Entity:
+    """The word and kind with the largest probability of beginning an entity."""
+    columns = [i for i, tag in enumerate(predictor.task.labels) if tag != OUTSIDE and tag.split("-", 1)[-1] in kinds]
+    heads = [logits[w.heads] for w, logits in zip(encoded.windows, outputs, strict=True) if w.heads is not None]
+    sure = softmax(np.concatenate(heads))[list(words)][:, columns]
+    row, column = np.unravel_index(int(sure.argmax()), sure.shape)
+    start, end = encoded.words[list(words)[int(row)]]
+    label = predictor.task.labels[columns[int(column)]].split("-", 1)[-1]
+    return Entity(encoded.text[start:end], label, start, end, float(sure[row, column]))
+
+
+def _kinds(tags: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({tag.split("-", 1)[-1] for tag in tags if tag != OUTSIDE}))

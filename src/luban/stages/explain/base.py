@@ -1,0 +1,115 @@
+"""What every method of attribution gets: a question (one number a model gives) and the words it is asked of.
+
+The number is a weighted sum of the head's outputs in the row's windows, so that long texts are explained whole: for a
+class its logit, for a regression the value, for a tagger the logit of one tag at one word. No method stands here.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luban.encoding import Encoded, Ints, TextEncoder
+from luban.records import Row
+from luban.tasks.base import Floats
+
+HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{HAN}]|\d+(?:[.,:]\d+)*|[^\W{HAN}]+(?:['’\-][^\W{HAN}]+)*|[^\s]")
+JOINT = "\n"
+"stands between the two texts of a pair in what is shown and in the positions of the words"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the shown text and where its sub-words stand: (window, position) pairs."""
+
+    start: int
+    end: int
+    places: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One number of the head to be explained, and the words that it may depend on.
+
+    ``parts``: (window, share) pairs; ``output``: column of the head; ``position``: sub-word of a tagger, else None;
+    the number is ``offset + scale * sum(share * logit)``. ``text``: what is shown; words' positions count in it.
+    """
+
+    target: str
+    encoded: Encoded
+    text: str
+    words: tuple[Word, ...]
+    output: int
+    parts: tuple[tuple[int, float], ...]
+    position: int | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def number(self, outputs: Sequence[Floats]) -> float:
+        """The number, from the head's outputs in each of the row's windows (only those in ``parts`` are read)."""
+        return self.offset + self.scale * sum(share * self.of_window(outputs[at]) for at, share in self.parts)
+
+    def of_window(self, logits: Floats) -> float:
+        row = logits if self.position is None else logits[self.position]
+        return float(row[self.output])
+
+
+def shown_text(row: Row) -> str:
+    """The text whose characters the words of an explanation count: both texts of a pair with a line break between."""
+    second = row.get("text_pair")
+    return str(row["text"]) if second is None else f"{row['text']}{JOINT}{second}"
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Latin words and numbers whole, Chinese by character, each other sign by itself; spaces belong to no word."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def located(encoded: Encoded, row: Row, encoder: TextEncoder) -> tuple[Word, ...]:
+    """The words of a row with the sub-words each was read as; words that were not read are left out."""
+    text = shown_text(row)
+    spans = list(encoded.words) if encoded.words else word_spans(text)
+    if not spans:
+        return ()
+    starts = [start for start, _ in spans]
+    places: list[list[tuple[int, int]]] = [[] for _ in spans]
+    for w, offsets in enumerate(_offsets(encoded, row, encoder)):
+        for position, (start, end) in enumerate(offsets):
+            if start >= 0 and end > start:
+                found = bisect_right(starts, max(start, end - 1)) - 1
+                places[max(0, found)].append((w, position))
+    return tuple(Word(s, e, tuple(at)) for (s, e), at in zip(spans, places, strict=True) if at)
+
+
+def _offsets(encoded: Encoded, row: Row, encoder: TextEncoder) -> list[list[tuple[int, int]]]:
+    """Each window's character spans in the shown text; `Window` holds none for a pair's second."""
+    spans = [list(window.offsets) for window in encoded.windows]
+    second = row.get("text_pair")
+    if second is None:
+        return spans
+    coded = encoder.tokenizer.encode(str(second), add_special_tokens=False)
+    base = len(str(row["text"])) + len(JOINT)
+    ids = np.array(coded.ids, dtype=np.int64)
+    for held, window in zip(spans, encoded.windows, strict=True):
+        begin = _second_begin(held, encoder)
+        stop = len(window.ids) - len(encoder.suffix)
+        at = _find(ids, window.ids[begin:stop])
+        for i in range(stop - begin):
+            start, end = coded.offsets[at + i]
+            held[begin + i] = (base + start, base + end)
+    return spans
+
+
+def _second_begin(offsets: Sequence[tuple[int, int]], encoder: TextEncoder) -> int:
+    last = max((i for i, (start, _) in enumerate(offsets) if start >= 0), default=len(encoder.prefix) - 1)
+    return last + 1 + len(encoder.middle)
+
+
+def _find(ids: Ints, part: Ints) -> int:
+    """Where ``part`` stands in ``ids`` (it does: windows are cut from it)."""
+    return next((i for i in range(len(ids) - len(part) + 1) if np.array_equal(ids[i : i + len(part)], part)), 0)
