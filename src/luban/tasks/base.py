@@ -62,7 +62,7 @@ class Calibration:
 
 TEXT = Column("text", "the text", ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"))
 LABEL = Column(
-    "label", "its class", ("category", "class", "intent", "target", "topic", "sentiment", "polarity", "标签", "类别"), target=True
+    "label", "its class", ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"), target=True
 )
 
 

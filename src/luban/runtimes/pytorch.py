@@ -1,0 +1,67 @@
+"""Weights in PyTorch: the folder's safetensors through the transformers class of its task; inference only."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from torch import nn
+
+from luban.encoding import Batch
+from luban.errors import FolderError
+from luban.runtimes.base import Runtime
+
+
+class PyTorchRuntime(Runtime):
+    """A transformers model with a head, ready to answer; also wraps a live model while it is trained."""
+
+    name = "pytorch"
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.takes = set(inspect.signature(model.forward).parameters)
+        self.device = next(model.parameters()).device
+        self.lock = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> PyTorchRuntime:
+        if threads:
+            torch.set_num_threads(threads)
+        model = open_model(folder)
+        return cls(model.to(device()).eval())
+
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in batch.items() if name in self.takes}
+        # One call at a time: PyTorch's intra-op threads already use the cores, and train/eval mode is the model's state.
+        with self.lock, torch.inference_mode():
+            was_training = self.model.training
+            self.model.eval()
+            logits = self.model(**tensors).logits
+            self.model.train(was_training)
+        return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
+
+
+def open_model(folder: Path) -> nn.Module:
+    """The model of a folder by the architecture its config.json names, in float32; raises `FolderError`."""
+    try:
+        named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
+        architecture = getattr(transformers, named)
+        model = architecture.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+    except (OSError, KeyError, IndexError, AttributeError, ValueError, RuntimeError) as error:
+        raise FolderError(
+            f"{folder} cannot be opened with PyTorch ({error}).", "It holds config.json and model.safetensors of one architecture.",
+            "An exported folder runs with onnxruntime; for PyTorch use the folder it was exported from.",
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

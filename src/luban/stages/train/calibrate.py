@@ -1,0 +1,62 @@
+"""What the validation rows say about the logits: a temperature, and thresholds where several labels may hold.
+
+Temperature: Guo et al. 2017, "On Calibration of Modern Neural Networks". It changes no label, only how sure it sounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.encoding import IGNORE, Encoded
+from luban.metrics.calibration import fit_temperature
+from luban.records import Rows
+from luban.tasks.base import Calibration, Floats, Task, stitched
+
+MIN_ROWS = 20
+"fewer rows say nothing about calibration"
+
+
+def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Sequence[Sequence[Floats]]) -> Task:
+    """The task with temperature and thresholds fitted on validation rows; unchanged where they are too few."""
+    if len(encoded) < MIN_ROWS or not task.labels:
+        return task
+    targets = [task.targets(row, one) for row, one in zip(rows, encoded, strict=True)]
+    if task.tags_words:
+        flat, gold = _words(targets, logits)
+        return task.calibrated(replace(task.calibration, temperature=fit_temperature(flat, gold)))
+    whole = np.stack([stitched(one, outputs) for one, outputs in zip(encoded, logits, strict=True)])
+    first = np.stack([target[0] for target in targets])
+    if first.ndim == 1:
+        return task.calibrated(replace(task.calibration, temperature=fit_temperature(whole, first)))
+    return task.calibrated(Calibration(thresholds=_thresholds(task.labels, whole, first)))
+
+
+def _words(
+    targets: Sequence[Sequence[NDArray[Any]]], logits: Sequence[Sequence[Floats]]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    pairs = [(out[t != IGNORE], t[t != IGNORE]) for row, outs in zip(targets, logits, strict=True) for t, out in zip(row, outs, strict=True)]
+    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+
+
+def _thresholds(labels: Sequence[str], logits: NDArray[np.float32], gold: NDArray[Any]) -> dict[str, float]:
+    """The threshold of each label that gives its best F1; 0.5 where there are under five positives to tell."""
+    probabilities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    out = {}
+    for k, label in enumerate(labels):
+        out[label] = _best_threshold(probabilities[:, k], gold[:, k] > 0.5) if gold[:, k].sum() >= 5 else 0.5
+    return out
+
+
+def _best_threshold(probabilities: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    grid = np.linspace(0.05, 0.95, 37)
+    f1 = []
+    for cut in grid:
+        chosen = probabilities >= cut
+        f1.append(2 * (chosen & positive).sum() / max(1, chosen.sum() + positive.sum()))
+    best = np.flatnonzero(np.array(f1) >= max(f1) - 1e-9)
+    return round(float(grid[best[len(best) // 2]]), 4)

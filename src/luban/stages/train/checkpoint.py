@@ -1,0 +1,86 @@
+"""A learner's state on disk, as safetensors and JSON, written atomically; what a run after kill -9 goes on from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luban.folder import write_text
+
+Progress = dict[str, Any]
+
+
+class Checkpoint:
+    """The run folder of one training: ``key`` ties it to its config and data, so that another run never picks it up."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = path, key
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: dict[str, Any], progress: Progress) -> None:
+        """``state`` of a `Learner`, and whatever JSON the caller must remember (history, best score)."""
+        tensors: dict[str, Tensor] = {f"model.{k}": v.contiguous() for k, v in state["model"].items()}
+        moments = state["optimiser"]["state"]
+        for index, entry in moments.items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
+        tensors["rng"] = state["rng"]
+        number = state["done"]
+        name = f"state-{number}.safetensors"
+        save_file(_unshared(tensors), self.path / f".{name}")
+        (self.path / f".{name}").replace(self.path / name)
+        write_text(self.path / "state.json", json.dumps({"key": self.key, "done": number, "progress": progress}))
+        for old in self.path.glob("state-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def load(self, learner_state: dict[str, Any]) -> tuple[dict[str, Any], Progress] | None:
+        """State and progress of an interrupted run with the same key, shaped like ``learner_state``; else None."""
+        try:
+            kept = json.loads((self.path / "state.json").read_text(encoding="utf8"))
+            if kept["key"] != self.key:
+                return None
+            tensors = load_file(self.path / f"state-{kept['done']}.safetensors")
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return None
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, part = name.split(".", 2)
+                moments.setdefault(int(index), {})[part] = value
+        groups = learner_state["optimiser"]["param_groups"]
+        model = {name: tensors[f"model.{name}"] for name in learner_state["model"]}
+        state = {
+            "model": model, "optimiser": {"state": moments, "param_groups": groups}, "done": kept["done"],
+            "rng": tensors["rng"],
+        }  # fmt: skip
+        return state, kept["progress"]
+
+    def save_best(self, weights: dict[str, Tensor]) -> None:
+        """The best weights so far."""
+        save_file(_unshared(weights), self.path / ".best.safetensors")
+        (self.path / ".best.safetensors").replace(self.path / "best.safetensors")
+
+    def best(self) -> dict[str, Tensor]:
+        """The best weights."""
+        return load_file(self.path / "best.safetensors")
+
+    def remove(self) -> None:
+        """Forget the run; logs beside it stay."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share memory (tied weights) are copied: safetensors stores each by itself."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        pointer = tensor.data_ptr()
+        out[name] = tensor.detach().clone() if pointer in seen and pointer else tensor.detach().contiguous()
+        seen.add(pointer)
+    return out

@@ -1,0 +1,108 @@
+"""What a run will take, measured on its own longest batch before it starts; chooses the micro-batch that fits.
+
+Memory is counted, not guessed: the bytes autograd saves for the backward pass of the longest row, scaled to a micro-batch,
+plus weights, gradients and AdamW's two moments. Time is that of two real batches, times the padded sub-words to come.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from luban.errors import ConfigError
+from luban.records import Forecast
+from luban.training import Learner
+
+SHARE = 0.7
+"of the free memory that training may plan with: the rest is for what allocators and the page cache need"
+LONGEST_WINDOW = 3
+"batches timed at the middle of the length distribution"
+
+
+def forecast(learner: Learner, memory: float) -> Forecast:
+    """Probe the learner, set its micro-batch, say what the run will take.
+
+    ``memory``: GiB allowed, 0 for what is free; raises `ConfigError` where not even one row fits.
+    """
+    longest = max(range(len(learner.lengths)), key=lambda i: learner.lengths[i])
+    fixed = 4 * sum(p.numel() * p.element_size() for p in learner.model.parameters())
+    saved = saved_bytes(learner, [longest])
+    allowed = memory * 2**30 if memory else SHARE * free_memory() + resident()
+    fits = int((allowed - fixed) / max(1, saved) * learner.lengths[longest])
+    if fits < learner.lengths[longest]:
+        raise ConfigError(
+            f"Training needs {(fixed + saved) / 2**30:.2f} GiB for one row of {learner.lengths[longest]} sub-words, "
+            f"{allowed / 2**30:.2f} GiB are allowed.",
+            "One row must fit.", "Set max_length lower, take a smaller base, or free memory (memory=GIB).",
+        )  # fmt: skip
+    wanted = learner.schedule.micro_tokens
+    micro = min(wanted, fits)
+    learner.schedule = replace(learner.schedule, micro_tokens=micro)
+    order = learner.order(0)
+    seconds = _seconds(learner, order)
+    padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
+    peak = int(fixed + saved * padded / learner.lengths[longest])
+    note = f"micro-batch lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
+    return Forecast(seconds, peak, learner.total, micro, note)
+
+
+def saved_bytes(learner: Learner, batch: Sequence[int]) -> int:
+    """Bytes that autograd keeps between forward and backward of a batch; parameters are not counted twice."""
+    seen = {p.untyped_storage().data_ptr() for p in learner.model.parameters()}
+    total = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            total += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        learner.probe(batch)
+    return total
+
+
+def free_memory() -> int:
+    """Bytes that can be had now without swapping."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def resident() -> int:
+    """Bytes this process holds already: they are not free, yet the forecast counts them as its own."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _seconds(learner: Learner, order: list[list[int]]) -> float:
+    """Seconds for all steps: a middle batch gives the cost of a padded sub-word and the optimiser's cost is in each step."""
+    sizes = [len(batch) * max(learner.lengths[i] for i in batch) for batch in order]
+    by_size = sorted(range(len(order)), key=lambda i: sizes[i])
+    middle, biggest = order[by_size[len(order) // 2]], order[by_size[-1]]
+    learner.probe(middle)  # the first call of a shape is slower than the rest
+    small, large = _timed(learner, middle), _timed(learner, biggest)
+    token = (small + large) / (sizes[by_size[len(order) // 2]] + sizes[by_size[-1]])
+    mean_tokens = sum(sizes) / len(sizes)
+    parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    return learner.total * (token * mean_tokens + parameters * 1.5e-9)
+
+
+def _timed(learner: Learner, batch: Sequence[int]) -> float:
+    start = time.perf_counter()
+    learner.probe(batch)
+    return time.perf_counter() - start

@@ -1,0 +1,82 @@
+"""A base model with a fresh head for a task; finds where the head is; trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+
+from luban.errors import BaseUnavailable
+from luban.tasks.base import Task
+
+DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embd_pdrop", "attn_pdrop",
+    "resid_pdrop", "embedding_dropout", "mlp_dropout",
+)  # fmt: skip
+HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "cls_dropout")
+
+
+def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, seed: int = 13) -> nn.Module:
+    """The transformers model of the task's class on the base's weights, in float32; raises `BaseUnavailable`."""
+    torch.manual_seed(seed)
+    try:
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(
+                base, local_files_only=True, num_labels=task.outputs, **task.model_config()
+            )
+            for name in DROPOUTS:
+                if isinstance(getattr(config, name, None), int | float):
+                    setattr(config, name, dropout)
+            for name in HEAD_DROPOUTS:
+                if hasattr(config, name):
+                    setattr(config, name, head_dropout)
+            model = getattr(transformers, task.model_class).from_pretrained(
+                base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
+                ignore_mismatched_sizes=True,
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BaseUnavailable(
+            f"{base} cannot be opened as a base model ({str(error).splitlines()[0]}).",
+            "A base is a folder with config.json, model.safetensors and tokenizer.json of a known architecture.",
+            "See `luban models` for those that are at hand.",
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def head(model: nn.Module, outputs: int) -> nn.Linear:
+    """The last linear layer as wide as the task's answer, outside the base model."""
+    prefix = str(getattr(model, "base_model_prefix", "base"))
+    found = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == outputs and not name.startswith(f"{prefix}.")
+    ]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no linear head of width {outputs}")
+    return found[-1]
+
+
+def pooler(model: nn.Module) -> nn.Linear | None:
+    """The dense layer of a BERT pooler (tanh after it, the first token before it), where the model has one."""
+    encoder = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
+    dense = getattr(getattr(encoder, "pooler", None), "dense", None)
+    return dense if isinstance(dense, nn.Linear) else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' notes on fresh heads and its own progress bars; ours says what matters."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,239 @@
+"""The one loop that learns: a generator of typed steps; it neither prints, saves nor evaluates.
+
+    learner = Learner(model, task, config, ...)
+    for event in learner.learn(examples):      # Step ... Step, EpochEnd, Step ...
+        ...                                     # the caller scores, saves `learner.state()`, stops by leaving the loop
+
+What it does: length-bucketed batches under a token budget, dynamic padding, micro-batches that fit the memory, fused AdamW
+with a rate of its own for the head, warm-up and linear decay, clipping, bf16 autocast where the processor multiplies it.
+The order of rows is a function of seed and epoch alone, so that a restored learner goes on exactly where it stood.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from luban.encoding import IGNORE, Window, collate
+from luban.records import EpochEnd, Step
+from luban.tasks.base import Task
+
+BUCKET = 64
+"batches' worth of rows that are sorted by length together: enough to make padding vanish, few enough to keep order random"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One window to learn from; ``weight`` is what it counts in the mean loss."""
+
+    window: Window
+    target: NDArray[Any]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The arithmetic of a run, all of it chosen: nothing here is zero for 'automatic'."""
+
+    epochs: float
+    rate: float
+    head_rate: float
+    batch_rows: int
+    batch_tokens: int
+    micro_tokens: int
+    warmup: float = 0.1
+    decay: float = 0.01
+    clip: float = 1.0
+    smoothing: float = 0.0
+    layer_decay: float = 1.0
+    bf16: bool = False
+    seed: int = 13
+
+
+class Learner:
+    """A model being trained: weights, optimiser and position; restored bit for bit by ``restore(state())``."""
+
+    def __init__(self, model: nn.Module, task: Task, schedule: Schedule, *, pad_id: int, examples: Sequence[Example]) -> None:
+        self.model, self.task, self.schedule, self.pad_id = model, task, schedule, pad_id
+        self.examples = examples
+        self.lengths = [len(example.window.ids) for example in examples]
+        self.takes = set(inspect.signature(model.forward).parameters)
+        self.device = next(model.parameters()).device
+        self.optimiser = torch.optim.AdamW(parameter_groups(model, schedule), fused=True)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        per_epoch = len(self.order(0))
+        self.total = max(1, math.ceil(per_epoch * schedule.epochs))
+        self.done = 0
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch, as indices of examples."""
+        return bucketed(
+            self.lengths, self.schedule.batch_rows, self.schedule.batch_tokens, seed=self.schedule.seed * 1000 + epoch
+        )
+
+    def learn(self) -> Iterator[Step | EpochEnd]:
+        """Train from where the learner stands to the end of the schedule; raises FloatingPointError if the loss is not finite."""
+        position = 0
+        epoch = 0
+        while self.done < self.total:
+            order = self.order(epoch)
+            for batch in order:
+                position += 1
+                if position <= self.done:
+                    continue
+                if self.done >= self.total:
+                    break
+                yield self._step(batch, epoch)
+            epoch += 1
+            if self.done >= position or self.done >= self.total:
+                yield EpochEnd(epoch, self.done, self.total, last=self.done >= self.total)
+
+    def probe(self, batch: Sequence[int]) -> None:
+        """Forward and backward of one batch without a step: to see what it takes."""
+        self.model.train()
+        self._backward(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on: weights, optimiser, position and the generators of random numbers."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "done": self.done,
+            "rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.done = int(state["done"])
+        torch.set_rng_state(state["rng"])
+
+    def _step(self, batch: Sequence[int], epoch: int) -> Step:
+        self.model.train()
+        factor = rate_factor(self.done, self.total, self.schedule.warmup)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        loss = self._backward(batch)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip))
+        if not math.isfinite(norm) or not math.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss} (gradient norm {norm}) at step {self.done + 1}")
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.done += 1
+        tokens = sum(self.lengths[i] for i in batch)
+        return Step(self.done, self.total, epoch, loss, self.schedule.rate * factor, len(batch), tokens, norm)
+
+    def _backward(self, batch: Sequence[int]) -> float:
+        """Gradients of the batch's mean loss, micro-batch by micro-batch; returns that loss."""
+        whole = sum(self.examples[i].weight for i in batch)
+        total = 0.0
+        for part in micro_batches(batch, self.lengths, self.schedule.micro_tokens):
+            chosen = [self.examples[i] for i in part]
+            arrays = collate([example.window for example in chosen], self.pad_id)
+            tensors = {k: torch.from_numpy(v).to(self.device) for k, v in arrays.items() if k in self.takes}
+            targets = torch.from_numpy(padded_targets(chosen)).to(self.device)
+            weights = torch.tensor([example.weight for example in chosen], device=self.device)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.schedule.bf16):
+                logits = self.model(**tensors).logits
+            loss = self.task.loss(logits.float(), targets, weights, self.schedule.smoothing) / whole
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+
+def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Body and head, each with and without weight decay; the head is what the base model does not have.
+
+    With ``layer_decay`` below 1 a layer's rate is that factor times the next layer's (ULMFiT's discriminative rates,
+    Howard & Ruder 2018); embeddings count as the layer below the first.
+    """
+    prefix = cast(str, getattr(model, "base_model_prefix", ""))
+    depth = int(getattr(getattr(model, "config", None), "num_hidden_layers", 0) or 0)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith(f"{prefix}.") and ".pooler." not in name:
+            rate = schedule.rate * schedule.layer_decay ** (depth - layer_of(name))
+        else:
+            rate = schedule.head_rate
+        decay = schedule.decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+
+def layer_of(name: str) -> int:
+    """1-based encoder layer of a parameter's name; 0 for embeddings and anything else without a number."""
+    return next((int(part) + 1 for part in name.split(".") if part.isdigit()), 0)
+
+
+def rate_factor(done: int, total: int, warmup: float) -> float:
+    """Share of the peak rate for the step after ``done``: a linear rise over ``warmup``, then a linear fall to zero."""
+    rising = max(1, math.ceil(total * warmup)) if warmup else 0
+    if done < rising:
+        return (done + 1) / rising
+    return max(0.0, (total - done) / max(1, total - rising))
+
+
+def bucketed(lengths: Sequence[int], rows: int, tokens: int, *, seed: int) -> list[list[int]]:
+    """Indices in batches of similar length: at most ``rows`` rows and ``tokens`` padded tokens, order seeded."""
+    rng = random.Random(seed)
+    indices = list(range(len(lengths)))
+    rng.shuffle(indices)
+    out: list[list[int]] = []
+    for at in range(0, len(indices), rows * BUCKET):
+        bucket = sorted(indices[at : at + rows * BUCKET], key=lambda i: -lengths[i])
+        for i in bucket:
+            open_batch = bool(out) and bool(out[-1]) and len(out[-1]) < rows
+            if open_batch and (len(out[-1]) + 1) * lengths[out[-1][0]] <= tokens:
+                out[-1].append(i)
+            else:
+                out.append([i])
+        out.append([])  # closes the bucket's last batch
+    batches = [batch for batch in out if batch]
+    rng.shuffle(batches)
+    return batches
+
+
+def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """The batch in parts of at most ``tokens`` padded tokens (always at least one row)."""
+    parts: list[list[int]] = []
+    for i in sorted(batch, key=lambda i: -lengths[i]):
+        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= tokens:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+    return parts
+
+
+def padded_targets(examples: Sequence[Example]) -> NDArray[Any]:
+    """Targets of a micro-batch in one array; those of taggers are padded with `IGNORE` to the longest window."""
+    first = examples[0].target
+    if first.ndim == 0 or len(first) != len(examples[0].window.ids) or first.dtype != np.int64:
+        return np.stack([example.target for example in examples])
+    longest = max(len(example.target) for example in examples)
+    out = np.full((len(examples), longest), IGNORE, dtype=np.int64)
+    for i, example in enumerate(examples):
+        out[i, : len(example.target)] = example.target
+    return out
+
+
+def multiplies_bf16() -> bool:
+    """Whether this machine multiplies bf16 faster than fp32: a GPU that supports it, or AVX512-BF16, AMX or Arm's bf16."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if any(ask() for ask in asked if ask is not None):
+        return True
+    return "bf16" in str(getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()).lower()
