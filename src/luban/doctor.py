@@ -18,17 +18,8 @@ from luban import bases, hub
 
 CORE = ("numpy", "pydantic", "pydantic-settings", "pyyaml", "rich", "safetensors", "tokenizers", "typer")
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": (
-        "torch",
-        "transformers",
-        "accelerate",
-        "datasets",
-        "matplotlib",
-        "psutil",
-        "scikit-learn",
-        "tensorboard",
-    ),
-    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "train": ("torch", "transformers", "datasets", "tensorboard"),
+    "export": ("onnx", "onnxruntime"),
     "serve": ("fastapi", "onnxruntime", "orjson", "prometheus-client", "uvicorn"),
     "explain": ("captum",),
     "track": ("mlflow", "wandb"),
