@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a step runs: it is ``new``, an input ``changed``, its output is ``missing`` or ``altered``, or one before it runs."""
+    """Why a step runs: ``new``, an input ``changed``, its output is ``missing`` or ``altered``, or one before it runs."""
 
     kind: Literal["new", "changed", "missing", "altered", "after", "kept"]
     what: str = ""
@@ -89,7 +89,7 @@ class Outcome:
 
 
 def run(steps: Sequence[Step], state: Path, *, dry_run: bool = False, watch: Watch = unwatched) -> list[Outcome]:
-    """Run what has changed, in order; ``dry_run`` only says what would run and why. The state's paths are relative to it."""
+    """Run what has changed, in order; ``dry_run`` only says what would run and why."""
     known = recorded(state)
     outputs: dict[str, str] = {}
     outcomes = []

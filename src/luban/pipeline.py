@@ -81,8 +81,9 @@ class Job:
         return {**self.depends_on("train", given), "weights of train.base": content(self.base_name())}
 
     def depends_on(self, section: str, given: Mapping[str, str]) -> dict[str, Any]:
-        """A section's options as flat keys, what earlier steps gave, and the version of luban."""
-        return {**given, **flat(section, getattr(self.project, section)), "luban": made_by().get("luban", "")}
+        """A section's options as flat keys, the rows and model that earlier steps gave, and the version of luban."""
+        made = {name: given[name] for name in ("prepare", "train") if name in given}
+        return {**made, **flat(section, getattr(self.project, section)), "luban": made_by().get("luban", "")}
 
     def prepare(self) -> Made:
         """Read, clean and split the rows; keep them, and the rejects, as JSON lines."""
@@ -124,7 +125,13 @@ class Job:
         write_report(found, report)
         write_text(reports / "evaluation.json", json.dumps(found.detail(), ensure_ascii=False, indent=1) + "\n")
         table = [asdict(one) for one in found.table]
-        facts = {**found.as_json(), "main_score": found.main_score, "table": table, "report": self.named(report)}
+        facts = {
+            **found.as_json(),
+            "main_score": found.main_score,
+            "table": table,
+            "part": self.unseen_part(),
+            "report": self.named(report),
+        }
         return Made(line.hashed(reports / "evaluation.json"), reports / "evaluation.json", facts)
 
     def export(self) -> Made:
@@ -160,8 +167,12 @@ class Job:
 
     def unseen(self) -> Rows:
         """The test part, or the validation part where there is no test part."""
-        rows = self.prepared()
-        return rows.test if len(rows.test) else rows.valid
+        rows: Rows = getattr(self.prepared(), self.unseen_part())
+        return rows
+
+    def unseen_part(self) -> str:
+        """The part that judges the model."""
+        return "test" if len(self.prepared().test) else "valid"
 
 
 def at(root: Path, source: str) -> str:

@@ -102,9 +102,8 @@ def create(template: str, out: str | Path, *, sample: str = "customer-service-en
         if out.exists():
             out.rmdir()
         work.rename(out)
-    except BaseException:
+    finally:
         shutil.rmtree(work, ignore_errors=True)
-        raise
     return out
 
 
@@ -150,7 +149,9 @@ def _not_yaml(where: str, error: yaml.YAMLError) -> ConfigError:
 class _Closed(yaml.SafeLoader):
     """YAML in which a key that stands twice is an error instead of the last one winning."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(  # type: ignore[override]
+        self, node: yaml.MappingNode, *, deep: bool = False
+    ) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)

@@ -149,12 +149,14 @@ def made_whole(out: Path) -> Iterator[Path]:
             "Choose another: --out DIR",
         )
     shutil.rmtree(out, ignore_errors=True)
+    whole = False
     try:
         with ending_on_signals():
             yield out
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
+        whole = True
+    finally:
+        if not whole:
+            shutil.rmtree(out, ignore_errors=True)
 
 
 @contextmanager

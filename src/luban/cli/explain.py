@@ -40,15 +40,16 @@ def explain(
 ) -> dict[str, Any]:
     """Show which words spoke for an answer, and which against it."""
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
+    shown = "\n".join(row.values())
     predictor = verbs.load(model)
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)
     screen.title(answer_line(answer))
-    screen.show(evidence_view(screen, text, evidence))
+    screen.show(evidence_view(screen, shown, evidence))
     screen.show(
         Text(f"{evidence.method} · {evidence.target} {evidence.score:.3f} · gap {evidence.gap:+.3g}", style="dim")
     )
     if html:
-        verbs.write_page(Path(html), text, evidence)
+        verbs.write_page(Path(html), shown, evidence)
         screen.done(screen.word("made", path=html))
     return {"prediction": answer.as_json(), "evidence": evidence.as_json()}

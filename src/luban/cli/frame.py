@@ -87,6 +87,7 @@ SETTINGS: dict[Any, Any] = {"help_option_names": ["-h", "--help"]}
 
 def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every error a person can cause becomes sentences on stderr."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; luban draws its own
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -19,7 +19,7 @@ NAIVE = "naive weighted F1, every O counted"
 
 def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -> None:
     """The per-class table, the scores with their intervals, and what the answers cost."""
-    screen.title(screen.word("scored_on", rows=f"{evaluation.rows:,}", part=screen.word(part) if part else ""))
+    screen.title(screen.word("scored_on", rows=f"{evaluation.rows:,}", part=screen.word(part or "labelled")))
     if evaluation.table:
         classes = sorted(evaluation.table, key=lambda one: -one.f1)
         screen.show(class_table(screen, classes[:MOST_CLASSES], evaluation.averages))
@@ -77,7 +77,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
 def score_lines(screen: Screen, facts: Mapping[str, Any]) -> None:
     """The headline scores of an evaluation that is only known by its JSON object."""
     made = table(screen.word("score"), screen.word("value"), screen.word("interval"), "", numbers=(1, 2))
-    for name, value in facts["scores"].items():
+    for name, value in main_first(facts["scores"], facts["main_score"]).items():
         low_high = facts["intervals"].get(name)
         between = f"{low_high[0]:.4f} – {low_high[1]:.4f}" if low_high else ""
         made.add_row(name, f"{value:.4f}", between, bar(value) if 0 <= value <= 1 else "")
