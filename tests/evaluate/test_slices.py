@@ -1,5 +1,7 @@
 """Slices by length, unseen rows and comparisons, over hand-made answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ def test_slices_hold_every_row_once_and_do_not_overlap(lengths):
     rows, predictions = classified(len(lengths))
     found = slices(view_of(rows, predictions, LABELS), lengths)
     assert sum(s.rows for s in found) == len(lengths)
-    assert all(a.high < b.low for a, b in zip(found, found[1:], strict=False))
+    assert all(a.high < b.low for a, b in pairwise(found))
     assert (found[0].low, found[-1].high) == (min(lengths), max(lengths))
 
 

@@ -105,9 +105,12 @@ def average_rows(table: Sequence[ClassScore]) -> list[ClassScore]:
     """`averages` as rows under a table, labelled ``macro``, ``micro`` and ``weighted``."""
     scores = averages(table)
     met = [score for score in table if score.support or score.predicted]
-    counts = [sum(getattr(score, name) for score in met) for name in ("support", "predicted", "correct")]
-    kinds = ("macro", "micro", "weighted")
-    return [ClassScore(k, *(scores[f"{k}_{name}"] for name in ("precision", "recall", "f1")), *counts) for k in kinds]
+    support, predicted, correct = (sum(getattr(s, name) for s in met) for name in ("support", "predicted", "correct"))
+    rows = []
+    for kind in ("macro", "micro", "weighted"):
+        precision, recall, f1 = (scores[f"{kind}_{name}"] for name in ("precision", "recall", "f1"))
+        rows.append(ClassScore(kind, precision, recall, f1, support, predicted, correct))
+    return rows
 
 
 def f1_averages(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:

@@ -52,16 +52,15 @@ def class_bars(table: Sequence[ClassScore]) -> str:
         y = head + step * i + step / 2
         told = f"{score.label}: F1 {score.f1:.3f}, precision {score.precision:.3f}, recall {score.recall:.3f}"
         ends = sorted((score.precision, score.recall))
-        parts.append(
-            f"<g><title>{escape(told)}</title>"
-            + text(left - 8, y + 4, short(score.label, LABEL), "end")
+        drawn = (
+            text(left - 8, y + 4, short(score.label, LABEL), "end")
             + rect(plane.x(0), y - 8, plane.x(score.f1) - plane.x(0), 16, "bar")
             + line(plane.x(ends[0]), y, plane.x(ends[1]), y, "join")
             + dot(plane.x(score.precision), y, 3.5, "precision")
             + dot(plane.x(score.recall), y, 3.5, "recall")
             + text(WIDE - 4, y + 4, f"{score.support:,}", "end", "muted")
-            + "</g>"
         )
+        parts.append(tipped(told, drawn))
     y = plane.bottom + 40
     legend = dot(left + 6, y - 4, 3.5, "precision") + words(left + 16, y, "precision")
     legend += dot(left + 106, y - 4, 3.5, "recall") + words(left + 116, y, "recall")
@@ -75,22 +74,18 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     parts = []
     for i, row in enumerate(counts):
         y, total = 6 + cell * i, max(1, sum(row))
-        parts.append(text(left - 8, y + cell / 2 + 4, short(labels[i], LABEL), "end", tip=labels[i]))
+        parts.append(tipped(labels[i], text(left - 8, y + cell / 2 + 4, short(labels[i], LABEL), "end")))
         for j, count in enumerate(row):
             parts.append(_cell(left + cell * j, y, cell, (count, total), f"{labels[i]} → {labels[j]}: {count}", i == j))
     bottom = 6 + cell * len(labels)
     turned = max(map(visual, labels)) * COLUMN > cell
-    angle = -42 if cell > 24 else -62
+    angle, deep = ((-42.0, 0.72) if cell > 24 else (-62.0, 0.92)) if turned else (0.0, 0.0)
     for j, label in enumerate(labels):
         x, y = left + cell * (j + 0.5), bottom + (14 if turned else 18)
-        turn = f'transform="rotate({angle} {x:.1f} {y:.1f})"' if turned else ""
-        parts.append(text(x, y, short(label, LABEL), "end" if turned else "middle", extra=turn, tip=label))
-    return svg(
-        left + cell * len(labels) + 12,
-        bottom + ((0.72 if cell > 24 else 0.92) * left + 10 if turned else 26),
-        "".join(parts),
-        "confusion",
-    )
+        name = text(x, y, short(label, LABEL), "end" if turned else "middle", turn=angle)
+        parts.append(tipped(label, name))
+    height = bottom + (deep * left + 10 if turned else 26)
+    return svg(left + cell * len(labels) + 12, height, "".join(parts), "confusion")
 
 
 def reliability_curve(bins: Sequence[Bin]) -> str:
@@ -104,13 +99,12 @@ def reliability_curve(bins: Sequence[Bin]) -> str:
         x, y = plane.x(b.confidence), plane.y(b.accuracy)
         told = f"{b.low:.0%}-{b.high:.0%}: n={b.rows:,}, {b.confidence:.1%} → {b.accuracy:.1%}"
         high = 54 * b.rows / most
-        parts.append(
-            f"<g><title>{told}</title>"
-            + line(x, plane.y(b.confidence), x, y, "gap")
+        drawn = (
+            line(x, plane.y(b.confidence), x, y, "gap")
             + dot(x, y, 3 + 5 * (b.rows / most) ** 0.5, "point")
             + rect(plane.x(b.low) + 1.5, 366 - high, plane.x(b.high) - plane.x(b.low) - 3, high, "quiet")
-            + "</g>"
         )
+        parts.append(tipped(told, drawn))
     parts.append(words(plane.left + 8, plane.top + 14, "was_right", "muted"))
     parts.append(words(plane.right, 300, "said", "muted", "end"))
     return svg(WIDE, 370, "".join(parts), "calibration")
@@ -128,14 +122,13 @@ def length_bars(slices: Sequence[Slice], score: str) -> str:
     for i, (s, error, (low, high)) in enumerate(zip(slices, errors, ends, strict=True)):
         x, width = plane.x(i + 0.5), (plane.right - plane.left) / len(slices) * 0.62
         told = f"{s.low}-{s.high}: {error:.3f}, n={s.rows:,}"
-        parts.append(
-            f"<g><title>{told}</title>"
-            + rect(x - width / 2, plane.y(error), width, plane.bottom - plane.y(error), "bar")
+        drawn = (
+            rect(x - width / 2, plane.y(error), width, plane.bottom - plane.y(error), "bar")
             + whisker(x, plane.y(low), plane.y(high))
             + text(x, plane.bottom + 18, f"{s.low}–{s.high}" if s.low < s.high else str(s.low), "middle")
             + text(x, plane.bottom + 34, f"n={s.rows:,}", "middle", "muted")
-            + "</g>"
         )
+        parts.append(tipped(told, drawn))
     return svg(WIDE, 288, "".join(parts) + words(plane.right, 284, "length", "muted", "end"), "lengths")
 
 
@@ -179,10 +172,9 @@ def scatter(points: Sequence[Point]) -> str:
 def score_line(value: float, interval: Point | None, ends: Point) -> str:
     """One score as a dot with its interval on a line from ``ends[0]`` to ``ends[1]``."""
     plane = Plane(6, 194, 0, 20, ends)
-    parts = line(plane.left, 10, plane.right, 10, "axis")
-    if interval is not None:
-        parts += line(plane.x(interval[0]), 10, plane.x(interval[1]), 10, "join")
-    return svg(200, 20, parts + dot(plane.x(value), 10, 4.5, "point"), "interval", low=ends[0], high=ends[1])
+    low, high = interval or (value, value)
+    parts = line(plane.left, 10, plane.right, 10, "axis") + line(plane.x(low), 10, plane.x(high), 10, "join")
+    return svg(200, 20, parts + dot(plane.x(value), 10, 4.5, "point"), "interval", low=f"{low:.3f}", high=f"{high:.3f}")
 
 
 def svg(width: float, height: float, inner: str, name: str, **values: object) -> str:
@@ -195,7 +187,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round values that cover low to high, about ``count`` of them."""
     span = high - low
     if span <= 1e-9 * max(1.0, abs(high)):
-        span = abs(high) or 1.0
+        span = abs(high) if abs(high) > 1e-9 else 1.0
     rough = span / max(1, count - 1)
     power = 10.0 ** floor(log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
@@ -242,11 +234,15 @@ def grid_y(plane: Plane, marks: Sequence[float], style: Callable[[float], str]) 
     return "".join(lines + [text(plane.left - 8, y + 4, name, "end", "muted") for y, name in named])
 
 
-def text(
-    x: float, y: float, words: str, anchor: str = "start", kind: str = "", *, extra: str = "", tip: str = ""
-) -> str:
-    hint = f"<title>{escape(tip)}</title>" if tip else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}" {extra}>{escape(words)}{hint}</text>'
+def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "", *, turn: float = 0.0) -> str:
+    """One line of text, turned by ``turn`` degrees around its anchor."""
+    turned = f' transform="rotate({turn:.0f} {x:.1f} {y:.1f})"' if turn else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}"{turned}>{escape(words)}</text>'
+
+
+def tipped(tip: str, inner: str) -> str:
+    """Something that tells ``tip`` when pointed at."""
+    return f"<g><title>{escape(tip)}</title>{inner}</g>"
 
 
 def words(x: float, y: float, key: str, kind: str = "", anchor: str = "start") -> str:
@@ -287,7 +283,7 @@ def _cell(x: float, y: float, size: float, part: tuple[int, int], told: str, rig
     kind = ("on " if share > 0.45 else "") + ("small" if size < 24 else "")
     number = text(x + size / 2, y + size / 2 + 4, f"{part[0]}", "middle", kind)
     shown = number if part[0] and size >= 7.5 * len(str(part[0])) else ""
-    return f"<g><title>{escape(told)}</title>{rect(x + 0.5, y + 0.5, size - 1, size - 1, 'empty')}{box}{shown}</g>"
+    return tipped(told, rect(x + 0.5, y + 0.5, size - 1, size - 1, "empty") + box + shown)
 
 
 def _beside(plane: Plane, place: Point, label: str) -> str:
