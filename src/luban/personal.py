@@ -1,9 +1,9 @@
 """Personal data in text that can be told by its form: found, and replaced by stand-ins; it knows no names of people.
 
-Check digits keep false alarms out: Chinese identity numbers (GB 11643, ISO 7064 MOD 11-2) with a real date, bank cards (Luhn, ISO
-7812, with an issuer's prefix and length), IBANs (ISO 13616, MOD 97). Addresses of the internet and e-mail, and telephone numbers
-of China and in international or North American form go by their form alone. Names and postal addresses need a model and a
-person's judgement: nothing here looks for them.
+Check digits keep false alarms out: Chinese identity numbers (GB 11643, ISO 7064 MOD 11-2) with a real date, bank cards
+(Luhn, ISO 7812, with an issuer's prefix and length), IBANs (ISO 13616, MOD 97). Addresses of the internet and e-mail,
+and telephone numbers of China and in international or North American form go by their form alone. Names and postal
+addresses need a model and a person's judgement: nothing here looks for them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ STAND_INS = {
     "ip_address": "192.0.2.1",
 }
 INTERNATIONAL, LOCAL = "+1 202 555 0100", "202-555-0100"
-"""what replaces each kind: reserved for documentation (RFC 2606, RFC 5737, the 555 01xx numbers) or the standard's own example"""
+"what replaces each kind: reserved for documentation (RFC 2606, RFC 5737, 555 01xx) or the standard's own example"
 KNOWN = frozenset({*STAND_INS.values(), INTERNATIONAL, LOCAL, "2001:db8::1"})
 
-EMAIL = re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![A-Za-z0-9-])", re.A)
+EMAIL = re.compile(
+    r"(?<![\w.+-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![A-Za-z0-9-])",
+    re.A,
+)
 IDENTITY = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[\dXx](?![0-9A-Za-z])", re.A)
 CARD = re.compile(r"(?<![\d.-])\d(?:[ -]?\d){12,18}(?![\d-])", re.A)
 IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![0-9A-Za-z])", re.A)
@@ -39,9 +42,13 @@ IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", re.A)
 IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])", re.A)
 VERSION = re.compile(r"(?:version|release|ver|v|版本)\W?\s*$", re.I)
 ISSUERS = (
-    (re.compile(r"4"), {13, 16, 19}), (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), {16}),
-    (re.compile(r"3[47]"), {15}), (re.compile(r"62"), {16, 17, 18, 19}), (re.compile(r"6011|64[4-9]|65"), {16, 19}),
-    (re.compile(r"35(?:2[89]|[3-8])"), {16}), (re.compile(r"30[0-5]|36|38"), {14}),
+    (re.compile(r"4"), {13, 16, 19}),
+    (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), {16}),
+    (re.compile(r"3[47]"), {15}),
+    (re.compile(r"62"), {16, 17, 18, 19}),
+    (re.compile(r"6011|64[4-9]|65"), {16, 19}),
+    (re.compile(r"35(?:2[89]|[3-8])"), {16}),
+    (re.compile(r"30[0-5]|36|38"), {14}),
 )
 
 
@@ -84,7 +91,7 @@ def luhn(digits: str) -> bool:
 
 
 def identity_number(number: str) -> bool:
-    """Whether 18 characters are a Chinese identity number: a real date of birth and the check digit of ISO 7064 MOD 11-2."""
+    """Whether 18 characters are a Chinese identity number: a real date of birth, and its check digit holds."""
     try:
         born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
     except ValueError:
@@ -111,7 +118,9 @@ def _address(text: str, match: re.Match[str]) -> bool:
         ip_address(match[0])
     except ValueError:
         return False
-    return sum(char.isalnum() for char in match[0]) > 2 and not VERSION.search(text[max(0, match.start() - 12) : match.start()])
+    return sum(char.isalnum() for char in match[0]) > 2 and not VERSION.search(
+        text[max(0, match.start() - 12) : match.start()]
+    )
 
 
 def _abroad(_: str, match: re.Match[str]) -> bool:

@@ -6,6 +6,21 @@ from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_
 from luban.stages.prepare.verbs import Written, anonymise, clean, split, write_rows
 
 __all__ = [
-    "Check", "Finding", "Lengths", "Loaded", "Written", "anonymise", "check", "clean", "clean_text", "examine", "fingerprint",
-    "load", "normalised", "prepare", "split", "write_rejects", "write_rows",
+    "Check",
+    "Finding",
+    "Lengths",
+    "Loaded",
+    "Written",
+    "anonymise",
+    "check",
+    "clean",
+    "clean_text",
+    "examine",
+    "fingerprint",
+    "load",
+    "normalised",
+    "prepare",
+    "split",
+    "write_rejects",
+    "write_rows",
 ]

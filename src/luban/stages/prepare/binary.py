@@ -30,7 +30,9 @@ def parquet(path: Path) -> Table:
                         number += 1
                         yield number, record
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise unreadable(path, error, "A whole Parquet file", "Write or download it again.").at(row=number + 1) from error
+            raise unreadable(path, error, "A whole Parquet file", "Write or download it again.").at(
+                row=number + 1
+            ) from error
 
     try:
         with pq.ParquetFile(path) as file:
@@ -70,14 +72,22 @@ def hub(name: str) -> dict[str, Table]:
     path, _, config = name.partition(":")
     _reachable(name)
     failures = (
-        DatasetsError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError, RuntimeError, NotImplementedError,
+        DatasetsError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        OSError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
     )
     try:
         loaded: Any = datasets.load_dataset(path, config or None)
     except failures as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(
-            f"hf:{name} could not be loaded ({reason}).", "A data set of the Hugging Face hub: hf:NAME[:CONFIG].",
+            f"hf:{name} could not be loaded ({reason}).",
+            "A data set of the Hugging Face hub: hf:NAME[:CONFIG].",
             "Check the name, HF_TOKEN for a private one, and HF_HUB_OFFLINE; or name a file.",
         ) from error
     found: dict[str, Table] = {}
@@ -120,7 +130,8 @@ def _reachable(name: str) -> None:
         socket.create_connection((host, port), timeout=3).close()
     except OSError as error:
         raise DataError(
-            f"hf:{name} was asked for, but {host} cannot be reached ({error}).", "The hub answers within three seconds.",
+            f"hf:{name} was asked for, but {host} cannot be reached ({error}).",
+            "The hub answers within three seconds.",
             "Name a local file, set HF_ENDPOINT to a mirror, or HF_HUB_OFFLINE=1 to use what was downloaded before.",
         ) from error
 

@@ -15,6 +15,7 @@ from luban.encoding import TextEncoder
 from luban.personal import find
 from luban.records import Reject, Row, Rows
 from luban.stages.prepare import duplicates
+from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text
 from luban.stages.prepare.line import Loaded, load
 from luban.stages.prepare.rows import Part
@@ -33,7 +34,7 @@ BEYOND_ASCII = re.compile(r"[^\x00-\x7f]{4,}")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found: ``count`` rows (or classes) of ``part``; ``rows``: the lines of the first of them in their files."""
+    """One thing found: ``count`` rows (or classes) of ``part``; ``rows``: the lines of the first in their files."""
 
     kind: str
     severity: Severity
@@ -46,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Lengths of the texts of a part in ``unit``; ``over`` of ``measured`` are longer than ``limit`` (0: no limit known)."""
+    """Lengths of the texts of a part in ``unit``; ``over`` of ``measured`` exceed ``limit`` (0: none known)."""
 
     part: str
     unit: Literal["characters", "sub-words"]
@@ -105,7 +106,7 @@ def check(
 def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:
     """The check of rows that are loaded already."""
     parts = loaded.parts
-    keys = {name: [text_key(row) for row in part.rows] for name, part in parts.items()}
+    keys = {name: [text_key(row) for row in each(part.rows)] for name, part in parts.items()}
     findings: list[Finding] = []
     for name, part in parts.items():
         findings += _unusable(name, part)
@@ -119,15 +120,26 @@ def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:
     lengths = tuple(found for name, part in parts.items() for found in _lengths(name, part.rows, encoder))
     findings += [
         Finding(
-            "long", "note", f"{length.over} of {length.measured} texts are longer than the {length.limit} {length.unit} read at once.",
-            length.over, length.part,
+            "long",
+            "note",
+            f"{length.over} of {length.measured} texts are longer than the {length.limit} {length.unit} read at once.",
+            length.over,
+            length.part,
         )
-        for length in lengths if length.over
+        for length in lengths
+        if length.over
     ]
     rows = parts[main].rows
     return Check(
-        loaded.source, loaded.task, {name: len(part.rows) for name, part in parts.items()}, dict(_counts(rows)),
-        tuple(findings), lengths, loaded.rejects, loaded.columns, tuple(dict(rows[i]) for i in range(min(3, len(rows)))),
+        loaded.source,
+        loaded.task,
+        {name: len(part.rows) for name, part in parts.items()},
+        dict(_counts(rows)),
+        tuple(findings),
+        lengths,
+        loaded.rejects,
+        loaded.columns,
+        tuple(dict(rows[i]) for i in range(min(3, len(rows)))),
     )
 
 
@@ -136,14 +148,25 @@ def _unusable(name: str, part: Part) -> Iterator[Finding]:
     kinds: dict[str, list[Reject]] = defaultdict(list)
     for reject in part.rejects:
         kinds[_reason(reject.reason)].append(reject)
-    words = {"missing": "lack a value", "empty": "have an empty cell", "unlabelled": "have no labels", "broken": "cannot be read"}
+    words = {
+        "missing": "lack a value",
+        "empty": "have an empty cell",
+        "unlabelled": "have no labels",
+        "broken": "cannot be read",
+    }
     for kind, rejects in kinds.items():
         yield Finding(
-            kind, "note" if kind == "unlabelled" else "error", f"{len(rejects)} rows {words[kind]}: {rejects[0].reason}",
-            len(rejects), name, tuple(reject.row for reject in rejects[:SHOWN]),
+            kind,
+            "note" if kind == "unlabelled" else "error",
+            f"{len(rejects)} rows {words[kind]}: {rejects[0].reason}",
+            len(rejects),
+            name,
+            tuple(reject.row for reject in rejects[:SHOWN]),
         )
     if part.inner:
-        yield Finding("nested", "note", f"{part.inner} entities stand inside another one and are left out.", part.inner, name)
+        yield Finding(
+            "nested", "note", f"{part.inner} entities stand inside another one and are left out.", part.inner, name
+        )
 
 
 def _reason(reason: str) -> str:
@@ -162,7 +185,7 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
         yield Finding("duplicate", "warning", message, len(copies), name, _lines(part, copies))
     first: dict[str, str] = {}
     clashes: dict[str, list[int]] = defaultdict(list)
-    for i, (key, row) in enumerate(zip(keys, part.rows, strict=True)):
+    for i, (key, row) in enumerate(zip(keys, each(part.rows), strict=True)):
         target = _shown(row)
         if first.setdefault(key, target) != target:
             clashes[key].append(i)
@@ -173,8 +196,12 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
     pairs = duplicates.near(keys)
     if pairs:
         later = sorted({b for _, b, _ in pairs})
-        message = f"{len(later)} rows are nearly the same as an earlier row (85 per cent of their four-character pieces)."
-        details = {"pairs": [[part.lines[a], part.lines[b], round(s, 3)] for a, b, s in pairs[:SHOWN]]} if part.lines else {}
+        message = (
+            f"{len(later)} rows are nearly the same as an earlier row (85 per cent of their four-character pieces)."
+        )
+        details = (
+            {"pairs": [[part.lines[a], part.lines[b], round(s, 3)] for a, b, s in pairs[:SHOWN]]} if part.lines else {}
+        )
         yield Finding("near-duplicate", "note", message, len(later), name, _lines(part, later), details)
 
 
@@ -183,7 +210,7 @@ def _texts(name: str, part: Part) -> Iterator[Finding]:
     damaged: list[int] = []
     dirty: list[int] = []
     personal: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(part.rows):
+    for i, row in enumerate(each(part.rows)):
         texts = [row[column] for column in ("text", "text_pair") if isinstance(row.get(column), str)]
         damaged += [i] * any(is_damaged(text) for text in texts)
         dirty += [i] * any(clean_text(text) != text for text in texts)
@@ -196,7 +223,8 @@ def _texts(name: str, part: Part) -> Iterator[Finding]:
         message = f"{len(dirty)} texts have odd white space, invisible characters or HTML that cleaning takes out."
         yield Finding("unclean", "note", message, len(dirty), name, _lines(part, dirty))
     for kind, rows in sorted(personal.items()):
-        message = f"{len(rows)} texts hold what looks like personal data ({kind.replace('_', ' ')}); see `luban data anonymise`."
+        words = kind.replace("_", " ")
+        message = f"{len(rows)} texts hold what looks like personal data ({words}); see `luban data anonymise`."
         yield Finding("personal", "warning", message, len(rows), name, _lines(part, rows), {"kind": kind})
 
 
@@ -222,12 +250,14 @@ def _classes(name: str, part: Part) -> Iterator[Finding]:
     counts = _counts(part.rows)
     if not counts:
         return
-    if len(counts) == 1 and "tags" not in part.rows[0]:
+    if len(counts) == 1 and "label" in part.rows[0] and "tags" not in part.rows[0]:
         yield Finding("one-class", "error", f"every row has the label {next(iter(counts))!r}.", 1, name)
     rare = {label: count for label, count in counts.items() if count < RARE}
     if rare:
         shown = ", ".join(f"{label} ({count})" for label, count in list(rare.items())[:SHOWN])
-        yield Finding("rare-class", "warning", f"{len(rare)} classes have fewer than {RARE} rows: {shown}.", len(rare), name)
+        yield Finding(
+            "rare-class", "warning", f"{len(rare)} classes have fewer than {RARE} rows: {shown}.", len(rare), name
+        )
     most, least = max(counts.values()), min(counts.values())
     if most > IMBALANCE * least:
         message = f"the commonest class has {most / least:.0f} times the rows of the rarest ({most} and {least})."
@@ -256,14 +286,16 @@ def _unseen(parts: Mapping[str, Part]) -> Iterator[Finding]:
 
 
 def _lengths(name: str, rows: Rows, encoder: TextEncoder | None) -> Iterator[Lengths]:
-    texts = [str(row.get("text", "")) + str(row.get("text_pair", "")) for row in rows]
+    texts = [str(row.get("text", "")) + str(row.get("text_pair", "")) for row in each(rows)]
     if not texts:
         return
     yield _length(name, "characters", [len(text) for text in texts], 0)
     if encoder is not None:
         measured = texts[:: max(1, len(texts) // 20_000)]
         specials = len(encoder.prefix) + len(encoder.suffix)
-        counts = [len(coded.ids) + specials for coded in encoder.tokenizer.encode_batch(measured, add_special_tokens=False)]
+        counts = [
+            len(coded.ids) + specials for coded in encoder.tokenizer.encode_batch(measured, add_special_tokens=False)
+        ]
         yield _length(name, "sub-words", counts, encoder.limit)
 
 
@@ -277,7 +309,7 @@ def _length(name: str, unit: Literal["characters", "sub-words"], counts: Sequenc
 def _counts(rows: Rows) -> Counter[str]:
     """Rows by class (entity types for taggers), commonest first; nothing for numbers."""
     counts: Counter[str] = Counter()
-    for row in rows:
+    for row in each(rows):
         if "tags" in row:
             counts.update(tag[2:] for tag in row["tags"] if tag.startswith("B-"))
         elif "labels" in row:
@@ -300,5 +332,3 @@ def _shown(row: Row) -> str:
 
 def _lines(part: Part, rows: Mapping[int, Any] | Sequence[int]) -> tuple[int, ...]:
     return tuple(part.lines[i] if i < len(part.lines) else i + 1 for i in list(rows)[:SHOWN])
-
-

@@ -10,20 +10,29 @@ import unicodedata
 from html import unescape
 from html.parser import HTMLParser
 
-INLINE = "a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt u var"
+INLINE = (
+    "a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt "
+    "u var"
+)
 BLOCK = (
-    "address article aside blockquote body br button center dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 "
-    "h5 h6 head header hr html iframe img input label li link main meta nav noscript ol option p pre script section select style "
-    "summary table tbody td textarea tfoot th thead title tr ul video"
+    "address article aside blockquote body br button center dd details div dl dt fieldset figcaption figure footer form "
+    "h1 h2 h3 h4 h5 h6 head header hr html iframe img input label li link main meta nav noscript ol option p pre script "
+    "section select style summary table tbody td textarea tfoot th thead title tr ul video"
 )
 BLOCKS, SILENT = frozenset(BLOCK.split()), frozenset({"script", "style"})
 NAMES = "|".join(sorted((INLINE + " " + BLOCK).split(), key=len, reverse=True))
-TAG = re.compile(rf"</?(?:{NAMES})(?:\s+[\w:-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s<>\"']+))?)*\s*/?>|<!--.*?-->", re.I | re.S)
+TAG = re.compile(
+    rf"</?(?:{NAMES})(?:\s+[\w:-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s<>\"']+))?)*\s*/?>|<!--.*?-->", re.I | re.S
+)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
-UNSEEN = {code: None for code in range(0x20) if chr(code) not in "\t\n\r\x0b\x0c"} | {
-    code: None
-    for code in (0x7F, *range(0x80, 0x85), *range(0x86, 0xA0), 0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F))
-}
+CONTROLS = (
+    *(code for code in range(0x20) if chr(code) not in "\t\n\r\x0b\x0c"),
+    0x7F,
+    *range(0x80, 0x85),
+    *range(0x86, 0xA0),
+)
+INVISIBLE = (0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F))
+UNSEEN = dict.fromkeys((*CONTROLS, *INVISIBLE))
 "control and invisible characters that are taken out; joiners (U+200C, U+200D) stay, scripts and emoji need them"
 WIDE = {0xFF10 + i: 0x30 + i for i in range(10)} | {
     start + i: plain + i for start, plain in ((0xFF21, 0x41), (0xFF41, 0x61)) for i in range(26)
@@ -36,7 +45,7 @@ MASK = "\ue000"
 def clean_text(text: str, *, html: bool = True, fold_width: bool = False) -> str:
     """The text in NFC without control characters and HTML, white space single and trimmed (blank lines at most one).
 
-    ``fold_width`` also makes full-width letters and digits plain. A `<` that begins no HTML tag stays: "a < b", "<荐书>".
+    ``fold_width`` also makes full-width letters and digits plain. A `<` that begins no HTML tag stays, as in "a < b".
     """
     if html and ("<" in text or "&" in text):
         text = without_html(text)
@@ -44,7 +53,13 @@ def clean_text(text: str, *, html: bool = True, fold_width: bool = False) -> str
     text = text.translate(UNSEEN)
     if fold_width:
         text = text.translate(WIDE)
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
+    text = (
+        text.replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .replace("\x85", "\n")
+        .replace("\u2028", "\n")
+        .replace("\u2029", "\n")
+    )
     text = BREAKS.sub("\n", SPACES.sub(" ", text))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 

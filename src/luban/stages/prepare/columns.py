@@ -1,4 +1,4 @@
-"""Which column of a table is which of a task's: by name, by alias, by the user's word, or by content where there is no header."""
+"""Which column of a table is which of a task's: by name, by the user's word, or by content where there is no header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from luban.stages.prepare.base import Record, Table
 from luban.tasks.base import Column, Task
 
 ALSO: Mapping[str, tuple[str, ...]] = {
-    "text": ("text_a", "sentence1", "sentence_a", "full_text", "body", "message", "document", "abstract", "tweet", "正文"),
+    "text": (
+        "text_a",
+        "sentence1",
+        "sentence_a",
+        "full_text",
+        "body",
+        "message",
+        "document",
+        "abstract",
+        "tweet",
+        "正文",
+    ),
     "text_pair": ("text2", "sentence_2", "question_2", "answer", "回答"),
     "label": ("label_desc", "labels", "coarse_label", "entailment_judgment", "relatedness_score", "stars", "rating"),
     "tokens": ("words",),
@@ -24,7 +35,20 @@ IDENTIFIER = re.compile(r"(?=.*\d)[A-Za-z0-9_.:-]+")
 def is_known(task: type[Task] | None, mapping: Mapping[str, str]) -> Any:
     """A function that says whether a cell of a first row is the name of a column, so that this row is a header."""
     every = {folded(name) for names in ALSO.values() for name in names} | {folded(name) for name in mapping.values()}
-    every |= {"id", "idx", "text", "label", "labels", "text_pair", "sentence", "tags", "tokens", "question", "context", "answers"}
+    every |= {
+        "id",
+        "idx",
+        "text",
+        "label",
+        "labels",
+        "text_pair",
+        "sentence",
+        "tags",
+        "tokens",
+        "question",
+        "context",
+        "answers",
+    }
     if task is not None:
         every |= {folded(name) for column in task.columns for name in (column.name, *column.aliases)}
     every -= {str(number) for number in range(100)}
@@ -62,13 +86,18 @@ def _told(table: Table, task: type[Task], mapping: Mapping[str, str]) -> dict[st
     for name, column in mapping.items():
         if name not in known:
             raise DataError(
-                f"{task.name} has no column {name!r}.", f"Its columns: {', '.join(known)}.",
-                nearest_hint(name, known) or "Write --columns NAME=COLUMN with one of these names first.", file=table.file,
+                f"{task.name} has no column {name!r}.",
+                f"Its columns: {', '.join(known)}.",
+                nearest_hint(name, known) or "Write --columns NAME=COLUMN with one of these names first.",
+                file=table.file,
             )
         if column not in table.columns:
             raise DataError(
-                f"there is no column {column!r}.", f"The columns are: {', '.join(table.columns)}.",
-                nearest_hint(column, table.columns) or "Name one of them.", file=table.file, column=column,
+                f"there is no column {column!r}.",
+                f"The columns are: {', '.join(table.columns)}.",
+                nearest_hint(column, table.columns) or "Name one of them.",
+                file=table.file,
+                column=column,
             )
     return dict(mapping)
 
@@ -140,5 +169,7 @@ def _missing(table: Table, missing: Iterable[Column]) -> DataError:
     return DataError(
         f"there is no column for {' and '.join(repr(column.name) for column in columns)} ({first.about}).",
         f"The columns are: {shown}.",
-        f"Name it with --columns {first.name}=COLUMN.{' ' + hint if hint else ''}", file=table.file, column=first.name,
+        f"Name it with --columns {first.name}=COLUMN.{' ' + hint if hint else ''}",
+        file=table.file,
+        column=first.name,
     )

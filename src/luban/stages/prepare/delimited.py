@@ -1,6 +1,7 @@
 """CSV, TSV and other delimited text, TREC lines and plain lines: which of these a file is, and its rows.
 
-Rows of another width than the header's, and quotes that never close, are given as errors with their line; it converts nothing.
+Rows of another width than the header's, and quotes that never close, are given as errors with their line; nothing is
+converted.
 """
 
 from __future__ import annotations
@@ -70,10 +71,16 @@ def _records(
         else:
             more = len(cells) > len(columns)
             remedy = (
-                f"Put cells that contain {mark!r} in double quotes." if more and mark == ","
-                else f"Take the extra {mark!r} out." if more else "Fill in the missing cells."
+                f"Put cells that contain {mark!r} in double quotes."
+                if more and mark == ","
+                else f"Take the extra {mark!r} out."
+                if more
+                else "Fill in the missing cells."
             )
-            yield number, DataError(f"the row has {len(cells)} cells.", f"{len(columns)} were expected.", remedy, row=number)
+            yield (
+                number,
+                DataError(f"the row has {len(cells)} cells.", f"{len(columns)} were expected.", remedy, row=number),
+            )
 
 
 def _quoted(path: Path, encoding: Encoding, mark: str) -> Iterator[tuple[int, list[str] | DataError]]:
@@ -89,10 +96,15 @@ def _quoted(path: Path, encoding: Encoding, mark: str) -> Iterator[tuple[int, li
             return
         except csv.Error as error:
             open_quote = len(taken) > 1 or "end of data" in str(error)
-            fact = "a double quote that opens here is never closed." if open_quote else f"the quotes do not fit ({error})."
+            fact = (
+                "a double quote that opens here is never closed." if open_quote else f"the quotes do not fit ({error})."
+            )
             pending.extendleft(reversed(taken[1:]))
-            yield taken[0][0], DataError(
-                fact, "Quotes inside a quoted cell are doubled.", "Close or double the quote.", row=taken[0][0]
+            yield (
+                taken[0][0],
+                DataError(
+                    fact, "Quotes inside a quoted cell are doubled.", "Close or double the quote.", row=taken[0][0]
+                ),
             )
             continue
         if cells and not (len(cells) == 1 and not cells[0].strip()):
@@ -129,8 +141,14 @@ def _labelled(path: Path, encoding: Encoding) -> Iterator[Item]:
         if match:
             yield number, {"text": match[3], "label": match[1], "fine": f"{match[1]}:{match[2]}"}
         elif line.strip():
-            yield number, DataError(
-                "the line does not begin with LABEL:fine.", "Each line is 'LABEL:fine text'.", "Mend the line.", row=number
+            yield (
+                number,
+                DataError(
+                    "the line does not begin with LABEL:fine.",
+                    "Each line is 'LABEL:fine text'.",
+                    "Mend the line.",
+                    row=number,
+                ),
             )
 
 
@@ -171,7 +189,7 @@ def _widths(sample: Sequence[str], mark: str) -> list[int]:
 
 
 def _tabs_are_quoted(path: Path, encoding: Encoding) -> bool:
-    """Whether quotes in a TSV mean what they do in CSV: some cell has doubled quotes or every cell is quoted, none is lone."""
+    """Whether quotes in a TSV mean what they do in CSV: some cell has them doubled or every cell is quoted."""
     meant = False
     for _, line in islice(lines(path, encoding), 20_000):
         cells = line.rstrip("\r\n").split("\t")
@@ -184,8 +202,10 @@ def _tabs_are_quoted(path: Path, encoding: Encoding) -> bool:
     return meant
 
 
-def _is_header(head: Sequence[str], rest: Sequence[Sequence[str]], known: Callable[[str], bool], *, plain: bool) -> bool:
-    """Whether the first row names columns: it has a known name, or (in CSV) looks like names that recur nowhere below."""
+def _is_header(
+    head: Sequence[str], rest: Sequence[Sequence[str]], known: Callable[[str], bool], *, plain: bool
+) -> bool:
+    """Whether the first row names columns: it has a known name, or (in CSV) looks like names that never recur."""
     if any(known(cell) for cell in head):
         return True
     if not plain or not rest or len(set(head)) < len(head):
@@ -204,8 +224,12 @@ def _no_repeats(path: Path, head: Sequence[str]) -> None:
     repeated = [name for name, count in Counter(head).items() if count > 1 and name]
     if repeated:
         raise DataError(
-            f"the header names {repeated[0]!r} twice.", "Every column has its own name.", "Rename one.",
-            file=path, row=1, column=repeated[0],
+            f"the header names {repeated[0]!r} twice.",
+            "Every column has its own name.",
+            "Rename one.",
+            file=path,
+            row=1,
+            column=repeated[0],
         )
     if head.count("") > 1:
         raise DataError("the header has unnamed columns.", "Every column has a name.", "Name them.", file=path, row=1)

@@ -29,7 +29,7 @@ def is_json_lines(path: Path, encoding: Encoding) -> bool:
         _loads(start[0])
     except DataError:
         return path.name.lower().removesuffix(".gz").endswith(("jsonl", "ndjson"))
-    return len(start) == 1 and start[0].lstrip().startswith("{") and not _has_parts(_loads(start[0])) or (
+    return (len(start) == 1 and start[0].lstrip().startswith("{") and not _has_parts(_loads(start[0]))) or (
         len(start) == 2 and start[1].lstrip().startswith(("{", "["))
     )
 
@@ -100,8 +100,10 @@ def _rows(path: Path, document: object) -> list[Any]:
             return [dict(zip(document, cells, strict=True)) for cells in zip(*document.values(), strict=True)]
         return [document]
     raise DataError(
-        f"the document is {document!r:.60}.", "A list of rows, parts by name, or SQuAD's form was expected.",
-        "Write one JSON object a line.", file=path,
+        f"the document is {document!r:.60}.",
+        "A list of rows, parts by name, or SQuAD's form was expected.",
+        "Write one JSON object a line.",
+        file=path,
     )
 
 
@@ -160,10 +162,13 @@ def _loads(text: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise DataError(
-            f"this is no whole JSON ({error.msg} at {place}character {error.colno}).", "One whole JSON value was expected.",
+            f"this is no whole JSON ({error.msg} at {place}character {error.colno}).",
+            "One whole JSON value was expected.",
             "Check that the line was not cut and that quotes and brackets close.",
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"this JSON cannot be taken ({str(error)[:80]}).", "Plain, shallow JSON in Unicode was expected.", "Mend the row."
+            f"this JSON cannot be taken ({str(error)[:80]}).",
+            "Plain, shallow JSON in Unicode was expected.",
+            "Mend the row.",
         ) from error

@@ -1,8 +1,8 @@
 """The forms in which data sets write spans of a text, to one: ``{start, end, label}`` with the end exclusive.
 
-Taken are lists of objects under the usual names (CLUE's ``entity_index``, Presidio's, doccano's, spaCy's triples) and CLUENER's
-``{type: {surface: [[start, last]]}}``. Where the surface is given it must stand where the span says. A tag a word cannot say that
-an entity stands inside another: the outer one is kept.
+Taken are lists of objects under the usual names (CLUE's ``entity_index``, Presidio's, doccano's), spaCy's triples, and
+CLUENER's ``{type: {surface: [[start, last]]}}``. Where the surface is given it must stand where the span says. A tag a
+word cannot say that an entity stands inside another: the outer one is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def entities_of(text: str, value: object) -> tuple[list[dict[str, Any]], int]:
 
     Raises `DataError` for a form or a span that does not fit the text.
     """
-    spans = sorted((_checked(text, *found) for found in _triples(value)), key=lambda span: (span["start"], -span["end"]))
+    spans = sorted(
+        (_checked(text, *found) for found in _triples(value)), key=lambda span: (span["start"], -span["end"])
+    )
     outer: list[dict[str, Any]] = []
     for span in spans:
         if not outer or span["end"] > outer[-1]["end"]:
@@ -78,13 +80,17 @@ def _checked(text: str, start: Any, end: Any, kind: Any, surface: Any) -> dict[s
     if isinstance(surface, str) and text[start:end] != surface:
         raise DataError(
             f"{surface!r:.40} does not stand at {start}..{end} of the text, {text[start:end]!r:.40} does.",
-            "Offsets count characters from 0, the end exclusive.", "Mend the offsets.", column="entities",
+            "Offsets count characters from 0, the end exclusive.",
+            "Mend the offsets.",
+            column="entities",
         )
     return {"start": start, "end": end, "label": kind.strip()}
 
 
 def _odd(value: object) -> DataError:
     return DataError(
-        f"{value!r:.80} is no entity.", "Entities are [{start, end, label}], or {type: {surface: [[start, last]]}}.",
-        "Mend the row, or name the column (--columns entities=NAME).", column="entities",
+        f"{value!r:.80} is no entity.",
+        "Entities are [{start, end, label}], or {type: {surface: [[start, last]]}}.",
+        "Mend the row, or name the column (--columns entities=NAME).",
+        column="entities",
     )

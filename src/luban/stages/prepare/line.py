@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from luban.config import PrepareConfig
 from luban.errors import DataError
 from luban.records import Prepared, Reject, Row, Rows
-from luban.stages.prepare.base import PARTS, Table
+from luban.stages.prepare.base import PARTS, Table, each
 from luban.stages.prepare.columns import is_known, recognise
 from luban.stages.prepare.rows import IN_MEMORY, Part, Reading, read_part
 from luban.stages.prepare.sources import open_source
@@ -65,8 +65,10 @@ def load(
         notes["files_passed_over"] = list(opened.passed_over)
     if not parts:
         raise DataError(
-            "there is no part named train, valid or test.", f"Its parts: {', '.join(opened.tables)}.",
-            "Name the files one by one (--valid, --test).", file=source,
+            "there is no part named train, valid or test.",
+            f"Its parts: {', '.join(opened.tables)}.",
+            "Name the files one by one (--valid, --test).",
+            file=source,
         )
     return Loaded(task.name, source, parts, columns, notes)
 
@@ -74,8 +76,9 @@ def load(
 def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     """Rows of ``config.source`` (and ``valid``, ``test``) for ``task``, cleaned, checked to be learnable, and split.
 
-    Rows in = rows out + rejects. ``notes``: ``sample`` (three rows), ``files``, ``rows``, ``labels``, ``cleaned``, and what
-    was found. Raises `DataError`, with ``strict`` at the first bad row.
+    Rows in = rows out + rejects. ``notes``: ``sample`` (three rows), ``files``, ``rows``, ``rows_in``, ``cleaned``,
+    ``leaked`` (texts of valid and test that stand in train), ``nested`` (entities inside others, left out).
+    Raises `DataError`, with ``strict`` at the first bad row.
     """
     if not config.source:
         raise DataError("no source was given.", "A file, a folder or hf:NAME[:CONFIG].", "Name the rows to learn from.")
@@ -86,11 +89,16 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         if source:
             other = load(source, task, config=config)
             parts[name] = _only(other, name)
-            notes["files"] = {**notes["files"], name: [about for files in other.notes["files"].values() for about in files]}
+            notes["files"] = {
+                **notes["files"],
+                name: [about for files in other.notes["files"].values() for about in files],
+            }
     if "train" not in parts:
         raise DataError(
-            "there is no train part.", f"Found: {', '.join(sorted(parts))}.",
-            "Name the file to train on as the source (and --valid, --test for others).", file=config.source,
+            "there is no train part.",
+            f"Found: {', '.join(sorted(parts))}.",
+            "Name the file to train on as the source (and --valid, --test for others).",
+            file=config.source,
         )
     seen = sum(part.seen for part in parts.values())
     if config.drop_duplicates:
@@ -106,6 +114,8 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         "rows": rows,
         "rows_in": seen,
         "cleaned": sum(part.cleaned for part in parts.values()),
+        "nested": sum(part.inner for part in parts.values()),
+        "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
     }
     return Prepared(
         task.name, config.source, train, valid, test, rejects, loaded.columns, fingerprint(train, valid, test), notes
@@ -117,8 +127,8 @@ def fingerprint(*parts: Rows) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(b"part\n")
-        for row in part:
-            digest.update(json.dumps(dict(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        for row in each(part):
+            digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -135,7 +145,7 @@ def write_rejects(path: str | Path, rejects: Sequence[Reject]) -> Path:
 
 
 def _read(part: str, tables: tuple[Table, ...], how: Reading) -> tuple[Part, dict[str, str]]:
-    """A part's rows; one that has the inputs but no target column (an unlabelled test) is rejected whole, with that reason."""
+    """A part's rows; a test part that has the inputs but no target column is rejected whole."""
     recognised = []
     for table in tables:
         try:
@@ -145,14 +155,15 @@ def _read(part: str, tables: tuple[Table, ...], how: Reading) -> tuple[Part, dic
                 raise
             recognise(table, how.task, {}, labelled=False)
             reason = "the test part has no labels."
-            rejects = tuple(
-                Reject(str(table.file), number, reason) for table in tables for number, _ in table.items()
-            )
+            rejects = tuple(Reject(str(table.file), number, reason) for table in tables for number, _ in table.items())
             return Part([], rejects=rejects, seen=len(rejects)), {}
         if how.group and how.group not in table.columns:
             raise DataError(
-                f"there is no column {how.group!r} to group by.", f"The columns are: {', '.join(table.columns)}.",
-                "Name one of them (--group).", file=table.file, column=how.group,
+                f"there is no column {how.group!r} to group by.",
+                f"The columns are: {', '.join(table.columns)}.",
+                "Name one of them (--group).",
+                file=table.file,
+                column=how.group,
             )
         recognised.append((table, columns))
     read = read_part(tuple(recognised), how)
@@ -172,7 +183,10 @@ def _only(loaded: Loaded, name: str) -> Part:
     if name in loaded.parts:
         return loaded.parts[name]
     raise DataError(
-        f"none of its parts is {name!r}.", f"Its parts: {', '.join(loaded.parts)}.", "Name one file.", file=loaded.source
+        f"none of its parts is {name!r}.",
+        f"Its parts: {', '.join(loaded.parts)}.",
+        "Name one file.",
+        file=loaded.source,
     )
 
 
@@ -181,13 +195,15 @@ def _unique(part: Part, name: str, source: str) -> Part:
     first: dict[str, int] = {}
     keep: list[int] = []
     rejects = list(part.rejects)
-    for i, row in enumerate(part.rows):
-        key = json.dumps(dict(row), ensure_ascii=False, sort_keys=True)
+    for i, row in enumerate(each(part.rows)):
+        key = json.dumps(row, ensure_ascii=False, sort_keys=True)
         if first.setdefault(key, i) == i:
             keep.append(i)
         else:
             reason = f"the same text and label as row {part.lines[first[key]]}."
-            rejects.append(Reject(part.sources[0] if part.sources else source, part.lines[i], reason, content=key[:200]))
+            rejects.append(
+                Reject(part.sources[0] if part.sources else source, part.lines[i], reason, content=key[:200])
+            )
     groups = tuple(part.groups[i] for i in keep) if part.groups else ()
     lines = type(part.lines)("q", [part.lines[i] for i in keep])
     return replace(part, rows=take(part.rows, keep), lines=lines, groups=groups, rejects=tuple(rejects))
@@ -197,7 +213,7 @@ def _labelled(part: Part, name: str, train: Part) -> Part:
     """A tagger's test part in which no word of any row is tagged was published without its tags: rejected whole."""
     if name != "test" or part is train or not len(part.rows) or "tags" not in part.rows[0]:
         return part
-    if len(part.rows) < 20 or any(tag != "O" for row in part.rows for tag in row["tags"]):
+    if len(part.rows) < 20 or any(tag != "O" for row in each(part.rows) for tag in row["tags"]):
         return part
     source = part.sources[0] if part.sources else ""
     reason = "no row of the test part has an entity: it was published without its tags."
@@ -224,7 +240,10 @@ def _parted(parts: Mapping[str, Part], config: PrepareConfig) -> tuple[Rows, Row
     )
     if not shares:
         return train.rows, valid if valid is not None else [], test if test is not None else []
-    cut = [take(train.rows, part) for part in split(train.rows, shares, seed=config.seed, groups=train.groups, file=config.source)]
+    cut = [
+        take(train.rows, part)
+        for part in split(train.rows, shares, seed=config.seed, groups=train.groups, file=config.source)
+    ]
     rest = cut.pop()
     valid = valid if valid is not None else cut.pop(0)
     return rest, valid, test if test is not None else cut.pop(0) if cut else []
@@ -240,7 +259,7 @@ def take(rows: Rows, indices: Sequence[int]) -> Rows:
     import datasets
     import pyarrow as pa
 
-    return datasets.Dataset(table.table.take(pa.array(indices, type=pa.int64())))
+    return cast(Rows, datasets.Dataset(table.table.take(pa.array(indices, type=pa.int64()))))
 
 
 def _first(rows: Rows, count: int) -> list[Row]:
@@ -249,5 +268,5 @@ def _first(rows: Rows, count: int) -> list[Row]:
 
 def leaked(train: Rows, test: Rows) -> list[int]:
     """Indices of the test rows whose normalised text stands in train."""
-    known = {text_key(row) for row in train}
-    return [i for i, row in enumerate(test) if text_key(row) in known]
+    known = {text_key(row) for row in each(train)}
+    return [i for i, row in enumerate(each(test)) if text_key(row) in known]

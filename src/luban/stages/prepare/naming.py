@@ -6,8 +6,16 @@ import re
 from pathlib import Path
 
 WORDS = {
-    "train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
-    "development": "valid", "trial": "valid", "test": "test", "testing": "test",
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "development": "valid",
+    "trial": "valid",
+    "test": "test",
+    "testing": "test",
 }
 SHARD = re.compile(r"[-_.]\d+-of-\d+")
 
@@ -19,13 +27,13 @@ def part_of(name: str) -> str:
 
 
 def exactness(path: Path) -> tuple[int, int, str]:
-    """Sorting key that puts the plainest name of several for one part first: ``train.tsv`` before ``glue_train.parquet``."""
+    """Sorting key that puts the plainest name for a part first: ``train.tsv`` before ``glue_train.parquet``."""
     stem = path.name.lower().split(".")[0]
     return (0 if stem in WORDS else 1, len(path.name), path.name)
 
 
 def shards(paths: list[Path]) -> list[Path]:
-    """All pieces of the plainest of these files when it is written in pieces (``train-00000-of-00002``), else itself."""
+    """The plainest of these files, or all its pieces where it is in pieces (``train-00000-of-00002``)."""
     best = min(paths, key=exactness)
     stem = SHARD.sub("", best.name)
     same = sorted(path for path in paths if SHARD.search(path.name) and SHARD.sub("", path.name) == stem)

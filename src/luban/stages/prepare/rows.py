@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from luban.errors import DataError
 from luban.records import Reject, Rows
@@ -85,12 +85,16 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
     for name, value in raw.items():
         if isinstance(value, str) and len(value) > MAX_LINE:
             raise DataError(
-                f"the cell has {len(value)} characters.", f"At most {MAX_LINE} are read.", "Cut it into rows.", column=name
+                f"the cell has {len(value)} characters.",
+                f"At most {MAX_LINE} are read.",
+                "Cut it into rows.",
+                column=name,
             )
     changed, inner = False, 0
     if how.task.tags_words:
-        if "entities" in raw and isinstance(raw.get("text"), str):
-            raw["entities"], inner = entities_of(raw["text"], raw["entities"])
+        text = raw.get("text")
+        if "entities" in raw and isinstance(text, str):
+            raw["entities"], inner = entities_of(text, raw["entities"])
     elif how.clean:
         targets = {column.name for column in how.task.columns if column.target}
         for name, value in raw.items():
@@ -139,9 +143,9 @@ class _Store:
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
             dataset = datasets.Dataset(table)
             weakref.finalize(dataset, self._folder.cleanup)
-            return dataset
+            return cast(Rows, dataset)
         table = pa.Table.from_batches(self._batches, self._schema) if self._schema is not None else pa.table({})
-        return datasets.Dataset(table)
+        return cast(Rows, datasets.Dataset(table))
 
     def _flush(self) -> None:
         import pyarrow as pa

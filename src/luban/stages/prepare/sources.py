@@ -1,4 +1,4 @@
-"""A source as the user writes it, a file, a folder or ``hf:NAME``, to tables by part; reads no more than recognising takes."""
+"""A source as the user writes it, a file, a folder or ``hf:NAME``, to tables by part; reads little of each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,33 @@ from luban.stages.prepare.naming import part_of, shards
 from luban.stages.prepare.tagged import conll, is_conll, parallel
 from luban.stages.prepare.text import first_bytes, inspect, lines
 
-ROWS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".conll", ".conllu", ".bio", ".iob", ".bmes", ".dat")
+ROWS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".parquet",
+    ".pq",
+    ".conll",
+    ".conllu",
+    ".bio",
+    ".iob",
+    ".bmes",
+    ".dat",
+)
 NOT_ROWS = frozenset(
-    {"provenance.json", "config.json", "luban.json", "dataset_infos.json", "license.txt", "readme.txt", "requirements.txt", "schema.json"}
+    {
+        "provenance.json",
+        "config.json",
+        "luban.json",
+        "dataset_infos.json",
+        "license.txt",
+        "readme.txt",
+        "requirements.txt",
+        "schema.json",
+    }
 )
 Known = Callable[[str], bool]
 
@@ -44,9 +68,16 @@ def open_source(source: str, known: Known) -> Source:
             return Source(source, {part: (table,) for part, table in open_file(path, known).items()})
         exists = path.exists()
     except (OSError, ValueError) as error:
-        raise DataError(f"{source!r:.200} cannot be opened ({error}).", "A file, a folder or hf:NAME.", "Check the path.") from error
+        raise DataError(
+            f"{source!r:.200} cannot be opened ({error}).", "A file, a folder or hf:NAME.", "Check the path."
+        ) from error
     if exists:
-        raise DataError("this is no regular file.", "A file, a folder or hf:NAME was expected.", "Save the rows to a file.", file=path)
+        raise DataError(
+            "this is no regular file.",
+            "A file, a folder or hf:NAME was expected.",
+            "Save the rows to a file.",
+            file=path,
+        )
     raise _nowhere(source, path)
 
 
@@ -110,8 +141,10 @@ def _lone(source: str, folder: Path, files: list[Path], known: Known) -> Source:
                 return Source(source, {part: (table,) for part, table in tables.items()}, over)
     held = ", ".join(sorted(path.name for path in folder.iterdir())[:12])
     raise DataError(
-        "the folder has no part that is named train, valid (dev, val) or test.", f"It holds: {held or 'nothing'}.",
-        "Name one of its files, or rename them train.csv, valid.csv, test.csv.", file=folder,
+        "the folder has no part that is named train, valid (dev, val) or test.",
+        f"It holds: {held or 'nothing'}.",
+        "Name one of its files, or rename them train.csv, valid.csv, test.csv.",
+        file=folder,
     )
 
 
@@ -122,7 +155,9 @@ def _part(folder: Path, known: Known) -> tuple[Table, ...]:
         return (image_folder(folder),)
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and _has_rows(path, [])]
     if not files:
-        raise DataError("the folder holds no file of rows.", f"Known: {', '.join(ROWS)}.", "Put the rows there.", file=folder)
+        raise DataError(
+            "the folder holds no file of rows.", f"Known: {', '.join(ROWS)}.", "Put the rows there.", file=folder
+        )
     return _opened(files, known)
 
 
@@ -131,8 +166,10 @@ def _opened(paths: list[Path], known: Known) -> tuple[Table, ...]:
     for path, found in zip(paths, tables, strict=True):
         if "" not in found:
             raise DataError(
-                "the document names parts inside a file that is one part.", "One table a file was expected here.",
-                "Name this file as the source.", file=path,
+                "the document names parts inside a file that is one part.",
+                "One table a file was expected here.",
+                "Name this file as the source.",
+                file=path,
             )
     return tuple(found[""] for found in tables)
 

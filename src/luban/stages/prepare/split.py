@@ -1,4 +1,4 @@
-"""Rows to parts: seeded, stratified, grouped, and leak-free (equal normalised texts stay together); returns indices only."""
+"""Rows to parts: seeded, stratified, grouped, and leak-free (equal texts stay together); gives indices only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from luban.errors import DataError
 from luban.records import Row, Rows
+from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import normalised
 
 BINS = 10
@@ -20,15 +21,17 @@ def split(
 ) -> list[list[int]]:
     """Indices of the rows, in order, one list a share and a last one for what remains.
 
-    Each share is drawn from every class alike (for several labels a row: from its rarest; for numbers: from tenths of their
-    range). Rows of one group, or with the same normalised text, come to the same list. Raises `DataError` where there are
-    fewer than two groups to part.
+    Each share is drawn from every class alike (for several labels a row: from its rarest; for numbers: from tenths of
+    their rows). Rows of one group, or with the same normalised text, come to the same list. Raises `DataError` where
+    there are fewer than two groups to part.
     """
     members = _together(rows, groups)
     if len(members) < 2:
         raise DataError(
-            f"the {len(rows)} rows form one group.", "At least two different texts or groups are needed to split off rows.",
-            "Give more rows, another --group, or separate files for validation.", file=file or None,
+            f"the {len(rows)} rows form one group.",
+            "At least two different texts or groups are needed to split off rows.",
+            "Give more rows, another --group, or separate files for validation.",
+            file=file or None,
         )
     strata = _strata(rows)
     generator = np.random.default_rng(seed)
@@ -69,7 +72,9 @@ def _deal(order: dict[str, list[list[int]]], shares: list[float], parts: list[li
 
 def text_key(row: Row) -> str:
     """What makes two rows the same text: the normalised text, and that of the second where there is one."""
-    return normalised(str(row.get("text", ""))) + ("\0" + normalised(str(row["text_pair"])) if "text_pair" in row else "")
+    return normalised(str(row.get("text", ""))) + (
+        "\0" + normalised(str(row["text_pair"])) if "text_pair" in row else ""
+    )
 
 
 def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:
@@ -83,7 +88,7 @@ def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:
         return i
 
     first: dict[tuple[str, str], int] = {}
-    for i, row in enumerate(rows):
+    for i, row in enumerate(each(rows)):
         keys = [("text", text_key(row))] + ([("group", groups[i])] if groups else [])
         for key in keys:
             parent[root(i)] = root(first.setdefault(key, i))
@@ -95,7 +100,7 @@ def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:
 
 def _strata(rows: Rows) -> list[str]:
     """The class a row is drawn by."""
-    targets = [_target(row) for row in rows]
+    targets = [_target(row) for row in each(rows)]
     if targets and all(isinstance(target, float) for target in targets):
         cuts = np.quantile(np.array(targets), np.linspace(0, 1, BINS + 1)[1:-1])
         return [f"{i:02}" for i in np.searchsorted(cuts, np.array(targets))]

@@ -1,6 +1,6 @@
 """Words with their tags: CoNLL columns and parallel files; sentences come out as tokens and tags, not converted.
 
-In CoNLL the word stands in the first column and the tag in the last, cut by tabs or spaces; blank lines part sentences and
+In CoNLL the word stands in the first column and the tag in the last, cut by tabs or spaces; blank lines part sentences,
 -DOCSTART- lines are passed over. A last line without a tag, where every sentence has one, is the sentence's label.
 """
 
@@ -23,7 +23,7 @@ Line = tuple[int, list[str]]
 
 
 def is_conll(sample: Sequence[str]) -> bool:
-    """Whether these lines are words with tags: at least nine in ten filled ones end in a tag, and some are blank or O."""
+    """Whether these lines are words with tags: at least nine in ten filled ones end in a tag."""
     filled = [line.rstrip("\r\n") for line in sample if line.strip() and not line.startswith("-DOCSTART-")]
     cut = [_cut(line) for line in filled]
     tagged = [cells for cells in cut if len(cells) >= 2 and TAG.fullmatch(cells[-1])]
@@ -59,7 +59,10 @@ def parallel(folder: Path) -> Table:
             cells = [cell[1].strip() if cell else None for cell in row]
             if None in cells:
                 short = paths[cells.index(None)].name
-                yield number, DataError(f"{short} ends here.", "The files have a line each.", "Mend the files.", row=number)
+                yield (
+                    number,
+                    DataError(f"{short} ends here.", "The files have a line each.", "Mend the files.", row=number),
+                )
             elif any(cells):
                 yield number, _parallel_row(number, [cell or "" for cell in cells])
 
@@ -86,7 +89,11 @@ def _parallel_row(number: int, cells: list[str]) -> Record | DataError:
 
 def _uneven(number: int, tokens: int, tags: int) -> DataError:
     return DataError(
-        f"there are {tokens} tokens and {tags} tags.", "Every token has one tag.", "Mend the row.", row=number, column="tags"
+        f"there are {tokens} tokens and {tags} tags.",
+        "Every token has one tag.",
+        "Mend the row.",
+        row=number,
+        column="tags",
     )
 
 
@@ -109,8 +116,11 @@ def _blocks(path: Path, encoding: Encoding) -> Iterator[list[Line]]:
             block = []
         if len(block) > MAX_SENTENCE:
             raise DataError(
-                f"the sentence has more than {MAX_SENTENCE} words.", "Blank lines part sentences.",
-                "Put a blank line after each sentence.", file=path, row=block[0][0],
+                f"the sentence has more than {MAX_SENTENCE} words.",
+                "Blank lines part sentences.",
+                "Put a blank line after each sentence.",
+                file=path,
+                row=block[0][0],
             )
     if block:
         yield block
@@ -127,9 +137,15 @@ def _sentences(path: Path, encoding: Encoding, inner: bool) -> Iterator[Item]:
         label = block.pop()[1][0] if inner and len(block) > 1 and len(block[-1][1]) == 1 else None
         bare = next((line for line in block if len(line[1]) < 2 or not line[1][0]), None)
         if bare:
-            yield block[0][0], DataError(
-                f"the line {' '.join(bare[1])!r:.60} has no tag.", "A word and its tag were expected.",
-                "Write the tag (O for none), or put a blank line between sentences.", row=bare[0], column="tags",
+            yield (
+                block[0][0],
+                DataError(
+                    f"the line {' '.join(bare[1])!r:.60} has no tag.",
+                    "A word and its tag were expected.",
+                    "Write the tag (O for none), or put a blank line between sentences.",
+                    row=bare[0],
+                    column="tags",
+                ),
             )
             continue
         record: Record = {"tokens": [cells[0] for _, cells in block], "tags": [cells[-1] for _, cells in block]}
@@ -140,9 +156,12 @@ def _sentences(path: Path, encoding: Encoding, inner: bool) -> Iterator[Item]:
 
 def _labelled(rows: Iterator[Item], path: Path) -> Iterator[Item]:
     labels = (line.strip() for _, line in lines(path, inspect(path)))
-    for (number, record), label in zip_longest(rows, labels, fillvalue=(0, None)):  # type: ignore[assignment]
+    for (number, record), label in zip_longest(rows, labels, fillvalue=(0, None)):
         if not isinstance(label, str):
-            yield number, DataError(f"{path.name} ends before here.", "One label a sentence.", "Mend the files.", row=number)
+            yield (
+                number,
+                DataError(f"{path.name} ends before here.", "One label a sentence.", "Mend the files.", row=number),
+            )
         elif number == 0:
             if label:
                 yield 0, DataError(f"{path.name} has more labels than sentences.", "One a sentence.", "Mend the files.")

@@ -16,11 +16,22 @@ from luban.stages.prepare.base import MAX_LINE, unreadable
 
 CHUNK = 2**20
 MAGIC = {
-    b"%PDF": "a PDF document", b"PK\x03\x04": "a ZIP archive or an Office document (xlsx, docx)", b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image", b"\xd0\xcf\x11\xe0": "an old Office document (xls, doc)",
-    b"SQLite format 3": "an SQLite database", b"\x7fELF": "a program", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive",
-    b"7z\xbc\xaf": "a 7-Zip archive", b"Rar!": "a RAR archive", b"\x28\xb5\x2f\xfd": "a zstd archive", b"ARROW1": "an Arrow file",
-    b"\x80\x04\x95": "a Python pickle", b"\x93NUMPY": "a NumPy array",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an Office document (xlsx, docx)",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\xd0\xcf\x11\xe0": "an old Office document (xls, doc)",
+    b"SQLite format 3": "an SQLite database",
+    b"\x7fELF": "a program",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"ARROW1": "an Arrow file",
+    b"\x80\x04\x95": "a Python pickle",
+    b"\x93NUMPY": "a NumPy array",
 }
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 DAMAGED_SHARE = 0.01
@@ -30,7 +41,7 @@ IO_ERRORS = (OSError, EOFError, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a file's bytes are text; ``damaged`` lines hold bytes that are none, and are read with U+FFFD in their place."""
+    """How a file's bytes are text; ``damaged`` lines hold bytes that are none, read as U+FFFD."""
 
     name: str
     damaged: int = 0
@@ -56,19 +67,23 @@ def first_bytes(path: Path, count: int = CHUNK) -> bytes:
 
 
 def inspect(path: Path, *, longest: int = MAX_LINE) -> Encoding:
-    """The encoding of a whole text file; raises `DataError` for empty and binary files and for lines over ``longest`` bytes.
+    """The encoding of a whole text file; `DataError` for empty and binary files and over-long lines.
 
-    UTF-8, UTF-8 with mark, UTF-16 with mark, GB18030 and Windows-1252 are told apart; a file that is UTF-8 but for a few
-    damaged lines is read as UTF-8 with the damage counted.
+    UTF-8, UTF-8 with mark, UTF-16 with mark, GB18030 and Windows-1252 are told apart; a file that is UTF-8 but for a
+    few damaged lines is read as UTF-8 with the damage counted. ``longest``: bytes of a line.
     """
     head = first_bytes(path, 64)
     if not head:
-        raise DataError("the file is empty.", "A file of rows was expected.", "Fill it, or name another one.", file=path)
+        raise DataError(
+            "the file is empty.", "A file of rows was expected.", "Fill it, or name another one.", file=path
+        )
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             raise DataError(
-                f"this is {kind}, not text.", "CSV, TSV, JSON lines, Parquet or CoNLL columns were expected.",
-                "Export the rows as CSV or JSON lines.", file=path,
+                f"this is {kind}, not text.",
+                "CSV, TSV, JSON lines, Parquet or CoNLL columns were expected.",
+                "Export the rows as CSV or JSON lines.",
+                file=path,
             )
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     if marked == "utf-16":
@@ -104,8 +119,10 @@ def whole(path: Path, encoding: Encoding, limit: int) -> str:
             raise _damaged_gzip(path, error) from error
     if len(text) > limit:
         raise DataError(
-            f"the JSON document is larger than {limit // 2**20} MiB.", "A document has to be parsed at once.",
-            "Write it as JSON lines, one object a line.", file=path,
+            f"the JSON document is larger than {limit // 2**20} MiB.",
+            "A document has to be parsed at once.",
+            "Write it as JSON lines, one object a line.",
+            file=path,
         )
     return text
 
@@ -120,7 +137,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _measure(path: Path, longest: int) -> bool:
-    """Whether the file is UTF-8 throughout; raises `DataError` for NUL bytes, control characters and over-long lines."""
+    """Whether the file is UTF-8 throughout; `DataError` for NUL bytes, control characters, over-long lines."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     plain, line, run, controls, size = True, 1, 0, 0, 0
     for chunk in _chunks(path):
@@ -140,8 +157,10 @@ def _measure(path: Path, longest: int) -> bool:
                 plain = False
     if controls > max(8, size // 50):
         raise DataError(
-            f"{controls} of {size} bytes are control characters; this is a binary file.", "A text file was expected.",
-            "Export the rows as CSV or JSON lines.", file=path,
+            f"{controls} of {size} bytes are control characters; this is a binary file.",
+            "A text file was expected.",
+            "Export the rows as CSV or JSON lines.",
+            file=path,
         )
     try:
         decoder.decode(b"", final=True)
@@ -179,8 +198,11 @@ def _guess(path: Path, name: str) -> Encoding:
     if western and damaged and not simplified > 4 * other and _western(path):
         return Encoding("cp1252")
     raise DataError(
-        f"{damaged} of {count} lines are neither UTF-8 nor GB18030 (first at row {first}).", "Text in UTF-8 was expected.",
-        "Save the file as UTF-8 (in a spreadsheet: 'CSV UTF-8'; elsewhere: iconv -f ENCODING -t utf-8).", file=path, row=first,
+        f"{damaged} of {count} lines are neither UTF-8 nor GB18030 (first at row {first}).",
+        "Text in UTF-8 was expected.",
+        "Save the file as UTF-8 (in a spreadsheet: 'CSV UTF-8'; elsewhere: iconv -f ENCODING -t utf-8).",
+        file=path,
+        row=first,
     )
 
 
@@ -219,15 +241,21 @@ def _western(path: Path) -> bool:
 
 def _nul(path: Path, row: int) -> DataError:
     return DataError(
-        "there is a NUL byte; this is a binary file, UTF-16 without its mark, or damage.", "Text in UTF-8 was expected.",
-        "Save the file as UTF-8, or export the rows as CSV.", file=path, row=row,
+        "there is a NUL byte; this is a binary file, UTF-16 without its mark, or damage.",
+        "Text in UTF-8 was expected.",
+        "Save the file as UTF-8, or export the rows as CSV.",
+        file=path,
+        row=row,
     )
 
 
 def _too_long(path: Path, row: int, limit: int) -> DataError:
     return DataError(
-        f"the line is longer than {limit // 2**20} MiB.", "One row a line was expected.",
-        "Check that lines end with a line feed and that this is a file of rows.", file=path, row=row,
+        f"the line is longer than {limit // 2**20} MiB.",
+        "One row a line was expected.",
+        "Check that lines end with a line feed and that this is a file of rows.",
+        file=path,
+        row=row,
     )
 
 

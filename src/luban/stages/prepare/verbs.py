@@ -11,6 +11,7 @@ from typing import Any
 from luban.config import PrepareConfig
 from luban.personal import find, mask, stand_in
 from luban.records import Reject, Row, Rows
+from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text, normalised
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
 from luban.tasks.base import Task
@@ -40,7 +41,7 @@ class Written:
 def clean(
     source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None, *, fold_width: bool = False
 ) -> Written:
-    """Write a source's rows cleaned (see `clean_text`), exact copies rejected; ``fold_width`` makes full-width letters plain.
+    """Write a source's rows cleaned (`clean_text`), copies rejected; ``fold_width`` makes full-width letters plain.
 
     Tagged rows keep their text, whose offsets count; of them only exact copies go.
     """
@@ -49,19 +50,23 @@ def clean(
     cleaned = sum(part.cleaned for part in loaded.parts.values())
 
     def change(row: dict[str, Any]) -> dict[str, Any]:
-        return row if "words" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
+        return (
+            row if "words" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
+        )
 
     return _write("clean", loaded, Path(out), change, cleaned, unique=True)
 
 
 def anonymise(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
-    """Write a source's rows with personal data replaced by stand-ins of the same kind (see `luban.personal`); tags stay in step.
+    """Write a source's rows with personal data replaced by stand-ins (`luban.personal`); tags stay in step.
 
     Names of people and postal addresses are not looked for.
     """
     config = (config or PrepareConfig()).model_copy(update={"clean": False, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
-    return _write("anonymise", loaded, Path(out), lambda row: _masked_words(row) if "words" in row else _each_text(row, mask), 0)
+    return _write(
+        "anonymise", loaded, Path(out), lambda row: _masked_words(row) if "words" in row else _each_text(row, mask), 0
+    )
 
 
 def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
@@ -72,8 +77,17 @@ def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig 
     parts = {name: rows for name, rows in parts.items() if len(rows)}
     files = _files(Path(out), parts, prepared.rejects)
     return Written(
-        "split", source, task.name, str(out), int(prepared.notes["rows_in"]), {name: len(rows) for name, rows in parts.items()},
-        int(prepared.notes["cleaned"]), prepared.rejects, prepared.fingerprint, files, prepared.columns,
+        "split",
+        source,
+        task.name,
+        str(out),
+        int(prepared.notes["rows_in"]),
+        {name: len(rows) for name, rows in parts.items()},
+        int(prepared.notes["cleaned"]),
+        prepared.rejects,
+        prepared.fingerprint,
+        files,
+        prepared.columns,
         tuple(prepared.notes["sample"]),
     )
 
@@ -83,21 +97,27 @@ def write_rows(path: Path, rows: Rows) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", encoding="utf8") as file:
-        for row in rows:
-            file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+        for row in each(rows):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
     temporary.replace(path)
     return path
 
 
 def _write(
-    verb: str, loaded: Loaded, out: Path, change: Callable[[dict[str, Any]], dict[str, Any]], changed: int, *, unique: bool = False
+    verb: str,
+    loaded: Loaded,
+    out: Path,
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    changed: int,
+    *,
+    unique: bool = False,
 ) -> Written:
     rejects = list(loaded.rejects)
     parts: dict[str, list[dict[str, Any]]] = {}
     for name, part in loaded.parts.items():
         first: dict[str, int] = {}
         kept = parts.setdefault(name, [])
-        for i, raw in enumerate(part.rows):
+        for i, raw in enumerate(each(part.rows)):
             row = change(dict(raw))
             changed += row != raw
             line = part.lines[i]
@@ -110,9 +130,18 @@ def _write(
     files = _files(out, parts, rejects)
     sample = tuple(row for rows in parts.values() for row in rows[:3])[:3]
     return Written(
-        verb, loaded.source, loaded.task, str(out), sum(part.seen for part in loaded.parts.values()),
-        {name: len(rows) for name, rows in parts.items()}, changed, tuple(rejects), fingerprint(*parts.values()), files,
-        loaded.columns, sample,
+        verb,
+        loaded.source,
+        loaded.task,
+        str(out),
+        sum(part.seen for part in loaded.parts.values()),
+        {name: len(rows) for name, rows in parts.items()},
+        changed,
+        tuple(rejects),
+        fingerprint(*parts.values()),
+        files,
+        loaded.columns,
+        sample,
     )
 
 
@@ -160,4 +189,3 @@ def _mended(tags: Sequence[str]) -> list[str]:
         opens = tag.startswith("I-") and (not out or out[-1] not in (tag, f"B-{tag[2:]}"))
         out.append(f"B-{tag[2:]}" if opens else tag)
     return out
-
