@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NoSuchFile,
+    NotImplemented,
+)
 
 from luban.encoding import Batch
 from luban.errors import FolderError
 from luban.runtimes.base import Runtime
 
 FILE = "model.onnx"
-UNREADABLE = (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
+UNREADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
 ERRORS_ONLY = 3
 
 

@@ -1,7 +1,7 @@
 """Integrated gradients of the word embeddings, through captum; needs the pytorch runtime.
 
-Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks" (https://arxiv.org/abs/1703.01365). The baseline
-is the same window with every sub-word but the special ones replaced by padding; sub-words' weights add up to words'.
+Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks" (https://arxiv.org/abs/1703.01365). The
+baseline is the same window with every sub-word but the special ones replaced by padding; sub-words add up to words.
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""The onnxruntime session: what it loads, what it refuses, and that it needs no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from luban.encoding import TextEncoder, collate
+from luban.errors import FolderError
+from luban.folder import Folder
+from luban.runtimes.onnx import OnnxRuntime, cores, options
+from luban.stages.export.graph import trace
+from tests.export.tiny import TEXTS, tiny_folder
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = tiny_folder(tmp_path_factory.mktemp("graph") / "tiny", golden=False)
+    trace(folder, folder.path / "model.onnx")
+    return folder
+
+
+def test_a_missing_graph_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=r"model\.onnx is missing"):
+        OnnxRuntime.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x07\x12\x00" * 40])
+def test_a_damaged_graph_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(FolderError, match="cannot be loaded"):
+        OnnxRuntime.open(tmp_path)
+
+
+def test_half_a_graph_is_refused(tmp_path: Path, graph: Folder) -> None:
+    whole = (graph.path / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FolderError, match="cannot be loaded"):
+        OnnxRuntime.open(tmp_path)
+
+
+def test_threads_share_one_session(graph: Folder) -> None:
+    runtime = OnnxRuntime.open(graph.path, threads=1)
+    encoder = TextEncoder.open(graph.path)
+    batches = [collate([encoder.text(text).windows[0]], encoder.pad_id) for text in TEXTS] * 8
+    alone = [runtime.run(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(runtime.run, batches))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_closed_runtime_says_so(graph: Folder) -> None:
+    runtime = OnnxRuntime.open(graph.path, threads=1)
+    runtime.close()
+    with pytest.raises(FolderError, match="closed"):
+        runtime.run({"input_ids": np.zeros((1, 1), dtype=np.int64)})
+
+
+def test_threads_are_taken_as_given_or_all_cores() -> None:
+    assert options(3).intra_op_num_threads == 3
+    assert options(None).intra_op_num_threads == cores() == options(0).intra_op_num_threads
+
+
+def test_the_runtime_loads_no_torch() -> None:
+    code = "import sys, luban.runtimes.onnx; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
