@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +54,8 @@ def open_model(folder: Path) -> nn.Module:
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
         architecture = getattr(transformers, named)
-        model = architecture.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+        with quiet():
+            model = architecture.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
     except (OSError, KeyError, IndexError, AttributeError, ValueError, RuntimeError) as error:
         raise FolderError(
             f"{folder} cannot be opened with PyTorch ({error}).", "It holds config.json and model.safetensors of one architecture.",
@@ -65,3 +68,19 @@ def open_model(folder: Path) -> nn.Module:
 def device() -> torch.device:
     """The GPU where there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' notes on fresh heads and its own progress bars; luban's say what matters."""
+    from transformers.utils import logging
+
+    before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bar:
+            logging.enable_progress_bar()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ import transformers
 from torch import nn
 
 from luban.errors import BaseUnavailable
+from luban.runtimes.pytorch import quiet
 from luban.tasks.base import Task
 
 DROPOUTS = (
@@ -66,17 +65,3 @@ def pooler(model: nn.Module) -> nn.Linear | None:
     encoder = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
     dense = getattr(getattr(encoder, "pooler", None), "dense", None)
     return dense if isinstance(dense, nn.Linear) else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' notes on fresh heads and its own progress bars; ours says what matters."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

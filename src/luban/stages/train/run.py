@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +30,12 @@ CHECKPOINT_SECONDS = 120.0
 "an interrupted run loses at most this much, besides what it lost at the last epoch's end"
 
 
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
+)  # fmt: skip
+"the pickles-free files that transformers reads a tokenizer from"
+
+
 class Base(Protocol):
     """What training needs to know of a base model: see `luban.bases.Base`."""
 
@@ -48,6 +55,7 @@ class Material:
     examples: list[Example]
     valid: Rows
     encoded_valid: list[Encoded]
+    base: Path
 
 
 def train(
@@ -118,7 +126,7 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
             if weight > 0:
                 examples.append(Example(window, target, weight))
     valid = list(data.valid)
-    return Material(task, encoder, examples, valid, [task.encode(row, encoder) for row in valid])
+    return Material(task, encoder, examples, valid, [task.encode(row, encoder) for row in valid], base.path)
 
 
 def fine_tune(
@@ -217,20 +225,20 @@ def _finish(model: nn.Module, material: Material, best: dict[str, Any] | None) -
 
 
 def _fill(work: Path, predictor: Predictor, material: Material, config: TrainConfig, history: Sequence[dict[str, float]]) -> None:
+    from luban.runtimes.pytorch import quiet
     from luban.stages.train.golden import golden_rows
 
     model = predictor.runtime.model  # type: ignore[attr-defined]
-    model.save_pretrained(work, safe_serialization=True)
-    _save_tokenizer(work, material.encoder)
+    with quiet():
+        model.save_pretrained(work, safe_serialization=True)
+    for name in TOKENIZER_FILES:
+        if (material.base / name).is_file():
+            shutil.copyfile(material.base / name, work / name)
     source = material.valid or [{"text": "a"}]
     rows = golden_rows(predictor.task, source, synthetic=config.golden == "synthetic", seed=config.seed)
     write_golden(work, make_golden(predictor, rows))
     (work / "reports").mkdir()
     write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
-
-
-def _save_tokenizer(work: Path, encoder: TextEncoder) -> None:
-    encoder.tokenizer.save(str(work / "tokenizer.json"))
 
 
 def _data(data: Prepared) -> dict[str, Any]:
@@ -263,8 +271,6 @@ def set_threads(threads: int) -> None:
 
 def _forget(run: Path) -> None:
     """Remove the run's checkpoints; its logs stay."""
-    import shutil
-
     shutil.rmtree(run / "checkpoint", ignore_errors=True)
     if run.is_dir() and not any(run.iterdir()):
         run.rmdir()

@@ -1,0 +1,274 @@
+"""For tests, ours and yours: tiny real models, and the contracts that every task and every runtime must keep.
+
+    class TestMyTask(TaskContract):
+        task = MyTask
+        rows = [{"text": "...", "label": "..."}, ...]      # raw records, two labels or more
+
+Nothing here is a mock: a tiny model is a real BERT with a real tokenizer, only small and untrained.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from luban.encoding import TextEncoder, collate
+from luban.folder import Folder, write, write_golden
+from luban.manifest import BaseInfo, CalibrationInfo, Manifest
+from luban.predict import Predictor, check_golden, make_golden
+from luban.records import Prediction
+from luban.runtimes import RUNTIMES
+from luban.runtimes.base import Runtime
+from luban.tasks import TASKS
+from luban.tasks.base import Task
+
+WORDS = (
+    "the a i you my is was not it this that to in of and for on with good bad great awful order refund money back cancel where when "
+    "late card lost pay paid hello thanks please want need how what why love hate movie film food city paris london alice bob"
+).split()
+IDEOGRAPHS = "我你的了不好坏很喜欢讨厌订单退款钱取消哪里什么时候快递迟到卡丢付谢请要怎么电影吃城市北京上海小明红在到今天明人是有没这那个给和大学年月日一二三十"
+
+SAMPLES: dict[str, list[dict[str, Any]]] = {
+    "text-classification": [
+        {"text": "where is my order", "label": "order"},
+        {"text": "i want my money back", "label": "refund"},
+        {"text": "订单什么时候到", "label": "order"},
+        {"text": "请给我退款", "label": "refund"},
+    ],
+    "multi-label-classification": [
+        {"text": "good food, bad city", "labels": ["food", "city"]},
+        {"text": "great movie", "labels": ["film"]},
+        {"text": "电影很好，吃的不好", "labels": ["film", "food"]},
+        {"text": "hello", "labels": []},
+    ],
+    "text-regression": [
+        {"text": "i love it", "label": 5.0},
+        {"text": "awful", "label": 1.0},
+        {"text": "很喜欢", "label": 4.5},
+        {"text": "not good", "label": 2.0},
+    ],
+    "text-pair": [
+        {"text": "where is my order", "text_pair": "when is my order", "label": "same"},
+        {"text": "i love this film", "text_pair": "cancel my card", "label": "other"},
+        {"text": "我要退款", "text_pair": "请给我退款", "label": "same"},
+        {"text": "北京在哪里", "text_pair": "我喜欢电影", "label": "other"},
+    ],
+    "token-classification": [
+        {"tokens": ["alice", "was", "in", "paris"], "tags": ["B-PER", "O", "O", "B-LOC"]},
+        {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"]},
+        {"text": "小明在北京", "entities": [{"start": 0, "end": 2, "label": "PER"}, {"start": 3, "end": 5, "label": "LOC"}]},
+        {"text": "we love london!", "entities": [{"start": 8, "end": 14, "label": "LOC"}]},
+    ],
+}
+"a few raw records a task, in English and Chinese"
+
+
+def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -> Path:
+    """A base-model folder with a random BERT of about 50,000 parameters that reads English and Chinese; returns ``path``."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from luban.runtimes.pytorch import quiet
+
+    path.mkdir(parents=True, exist_ok=True)
+    size = _tiny_tokenizer(path)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=size, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * hidden,
+        max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    model = BertModel(config)
+    # Random BERTs say almost the same of every text; larger embeddings make the tiny one tell texts apart.
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight.mul_(20)
+    with quiet():
+        model.save_pretrained(path, safe_serialization=True)
+    return path
+
+
+def tiny_folder(path: Path, task: str = "text-classification", rows: Sequence[dict[str, Any]] | None = None, *, seed: int = 7) -> Folder:
+    """A whole, valid model folder (runtime pytorch) around an untrained tiny model; ``rows`` are raw records."""
+    import torch
+    import transformers
+
+    from luban.runtimes.pytorch import PyTorchRuntime, quiet
+
+    kind: type[Task] = TASKS[task]
+    parsed = [kind.parse(row) for row in rows or SAMPLES[task]]
+    fitted = kind.fit(parsed)
+    base = tiny_base(path.parent / f"{path.name}-base", seed=seed)
+    torch.manual_seed(seed)
+    config = transformers.AutoConfig.from_pretrained(base, num_labels=fitted.outputs, **fitted.model_config())
+    with quiet():
+        model = getattr(transformers, kind.model_class).from_pretrained(base, config=config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(20)
+    encoder = TextEncoder.open(base)
+    predictor = Predictor(fitted, encoder, PyTorchRuntime(model))
+    manifest = Manifest(
+        name=path.name, task=task, labels=fitted.labels, max_length=encoder.limit,
+        base=BaseInfo(name="tiny", licence="apache-2.0"),
+        calibration=CalibrationInfo(mean=fitted.calibration.mean, spread=fitted.calibration.spread),
+        data={"source": "luban.testing", "rows": {"train": len(parsed)}, "fingerprint": "0" * 64},
+    )  # fmt: skip
+
+    def fill(work: Path) -> None:
+        with quiet():
+            model.save_pretrained(work, safe_serialization=True)
+        encoder.tokenizer.save(str(work / "tokenizer.json"))
+        sent = [{k: row[k] for k in ("text", "text_pair") if k in row} for row in parsed]
+        write_golden(work, make_golden(predictor, sent))
+
+    return write(path, manifest, fill)
+
+
+class TaskContract:
+    """What every task keeps; a subclass sets ``task``, ``rows`` (raw records, labelled) and may set ``broken``."""
+
+    task: ClassVar[type[Task]]
+    rows: ClassVar[list[dict[str, Any]]]
+
+    def encoder(self, tmp_path: Path, limit: int | None = None) -> TextEncoder:
+        return TextEncoder.open(tiny_base(tmp_path / "base"), limit=limit)
+
+    def fitted(self) -> tuple[Task, list[dict[str, Any]]]:
+        parsed = [self.task.parse(row) for row in self.rows]
+        return self.task.fit(parsed), parsed
+
+    def test_parsing_a_canonical_row_changes_nothing(self) -> None:
+        for row in self.rows:
+            once = self.task.parse(row)
+            assert self.task.parse(once) == once
+
+    def test_inputs_parse_without_their_targets(self) -> None:
+        targets = {column.name for column in self.task.columns if column.target}
+        for row in self.rows:
+            bare = self.task.parse({k: v for k, v in row.items() if k not in targets}, labelled=False)
+            assert bare["text"] == self.task.parse(row)["text"]
+
+    def test_labels_are_the_same_whatever_the_order_of_rows(self) -> None:
+        parsed = [self.task.parse(row) for row in self.rows]
+        assert self.task.fit(parsed).labels == self.task.fit(parsed[::-1]).labels
+
+    def test_the_parts_of_a_row_weigh_one(self, tmp_path: Path) -> None:
+        task, rows = self.fitted()
+        encoder = self.encoder(tmp_path, limit=8)
+        for row in rows:
+            assert abs(sum(window.weight for window in task.encode(row, encoder).windows) - 1.0) < 1e-6
+
+    def test_no_window_is_longer_than_the_limit_and_each_has_a_target(self, tmp_path: Path) -> None:
+        task, rows = self.fitted()
+        encoder = self.encoder(tmp_path, limit=8)
+        for row in rows:
+            encoded = task.encode(row, encoder)
+            assert max(len(window.ids) for window in encoded.windows) <= 8
+            assert len(task.targets(row, encoded)) == len(encoded.windows)
+
+    def test_perfect_logits_score_perfectly(self, tmp_path: Path) -> None:
+        task, rows = self.fitted()
+        encoder = self.encoder(tmp_path)
+        answers = []
+        for row in rows:
+            encoded = task.encode(row, encoder)
+            answers.append(task.decode(encoded, [self.perfect(task, target) for target in task.targets(row, encoded)]))
+        assert task.score(rows, answers)[task.main_score] > 0.999
+
+    def test_an_answer_survives_json(self, tmp_path: Path) -> None:
+        task, rows = self.fitted()
+        encoded = task.encode(rows[0], self.encoder(tmp_path))
+        width = [(len(w.ids), task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
+        answer = task.decode(encoded, [np.zeros(shape, dtype=np.float32) for shape in width])
+        assert isinstance(answer, Prediction)
+        assert json.loads(json.dumps(answer.as_json())) == answer.as_json()
+
+    def test_the_loss_falls_along_its_gradient(self, tmp_path: Path) -> None:
+        import torch
+
+        from luban.training import Example, padded_targets
+
+        task, rows = self.fitted()
+        encoded = [task.encode(row, self.encoder(tmp_path)) for row in rows]
+        examples = [Example(e.windows[0], task.targets(r, e)[0], 1.0) for r, e in zip(rows, encoded, strict=True)]
+        targets = torch.from_numpy(padded_targets(examples))
+        longest = max(len(example.window.ids) for example in examples)
+        shape = (len(rows), longest, task.outputs) if task.tags_words else (len(rows), task.outputs)
+        logits = torch.zeros(shape, requires_grad=True)
+        before = task.loss(logits, targets, torch.ones(len(rows)), 0.0)
+        (gradient,) = torch.autograd.grad(before, logits)
+        assert float(task.loss(logits - 0.1 * gradient, targets, torch.ones(len(rows)), 0.0)) < float(before)
+
+    def perfect(self, task: Task, target: Any) -> Any:
+        """Logits that say ``target`` as loudly as they can."""
+        if task.tags_words:
+            logits = np.zeros((len(target), task.outputs), dtype=np.float32)
+            decided = target >= 0
+            logits[decided, target[decided]] = 20.0
+            return logits
+        if target.dtype == np.int64:
+            return np.eye(task.outputs, dtype=np.float32)[int(target)] * 20.0
+        return np.atleast_1d(target * 40.0 - 20.0 if task.labels else target).astype(np.float32)
+
+
+class RuntimeContract:
+    """What every runtime keeps; a subclass sets ``runtime`` and gives ``folder(tmp_path, task)`` of that runtime."""
+
+    runtime: ClassVar[str]
+
+    def folder(self, tmp_path: Path, task: str) -> Folder:
+        raise NotImplementedError("a subclass makes a folder of its runtime")
+
+    def opened(self, tmp_path: Path, task: str = "text-classification") -> tuple[Folder, Runtime]:
+        folder = self.folder(tmp_path, task)
+        opened: Runtime = RUNTIMES[self.runtime].open(folder.path, threads=1)
+        return folder, opened
+
+    def test_logits_have_one_row_a_window(self, tmp_path: Path) -> None:
+        folder, runtime = self.opened(tmp_path)
+        batch = collate(list(folder.encoder().text("where is my order").windows) * 3, 0)
+        logits = runtime.run(batch)
+        assert logits.shape == (3, len(folder.manifest.labels))
+        assert logits.dtype == np.float32
+
+    def test_a_tagger_answers_for_every_sub_word(self, tmp_path: Path) -> None:
+        folder, runtime = self.opened(tmp_path, "token-classification")
+        batch = collate(folder.encoder().text("alice in paris").windows, 0)
+        assert runtime.run(batch).shape == (*batch["input_ids"].shape, len(folder.manifest.labels))
+
+    def test_padding_does_not_change_the_answer(self, tmp_path: Path) -> None:
+        folder, runtime = self.opened(tmp_path)
+        short, long = (folder.encoder().text(text).windows[0] for text in ("hello", "where is my order please"))
+        alone = runtime.run(collate([short], 0))[0]
+        beside = runtime.run(collate([long, short], 0))[1]
+        np.testing.assert_allclose(alone, beside, atol=2e-3)
+
+    def test_the_golden_rows_reproduce(self, tmp_path: Path) -> None:
+        folder, _ = self.opened(tmp_path)
+        check_golden(Predictor.open(folder, threads=1), folder.golden(), stage="test")
+        assert folder.golden()
+
+
+def _tiny_tokenizer(path: Path) -> int:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    letters = string.ascii_lowercase + string.digits
+    pieces = [
+        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *"，。！？：；、", *letters,
+        *(f"##{c}" for c in letters), *WORDS, *IDEOGRAPHS,
+    ]  # fmt: skip
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )  # fmt: skip
+    tokenizer.save(str(path / "tokenizer.json"))
+    kept = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
+    (path / "tokenizer_config.json").write_text(json.dumps(kept | {"sep_token": "[SEP]", "mask_token": "[MASK]"}), encoding="utf8")
+    return len(vocabulary)
