@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from luban.stages.evaluate import plots
 from luban.stages.evaluate.base import Mark
+from luban.stages.evaluate.evaluation import Unseen
 from luban.stages.evaluate.mistakes import marked
 from luban.stages.evaluate.report import confused, page, top_confusions, write_report
 from luban.stages.evaluate.views import view_of
@@ -118,9 +119,32 @@ def test_rows_that_could_not_be_read_are_told():
     assert "could not be read" not in page(SAMPLES["two"])
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (120, "No row&#x27;s text stands in the training rows"),
+        (0, "Every row&#x27;s text"),
+        (50, "50 rows have a text"),
+    ],
+)
+def test_unseen_rows_are_told_apart_only_where_they_differ(rows, told):
+    two = SAMPLES["two"]
+    html = page(replace(two, unseen=Unseen(rows, two.scores if rows else {}, {})))
+    assert told in html
+    assert html.count('<table class="scores">') == (2 if rows == 50 else 1)
+
+
 def test_a_run_without_history_has_no_learning_curve():
     assert "How it learned" in page(SAMPLES["two"])
     assert "How it learned" not in page(SAMPLES["many"])
+
+
+def test_scores_without_losses_still_make_a_learning_curve():
+    scores = tuple({"step": i, "accuracy": 0.5 + i / 10} for i in range(3))
+    html = page(replace(SAMPLES["two"], history=scores))
+    assert "How it learned" in html
+    assert 'class="ring"' in html
+    assert 'class="loss"' not in html
 
 
 def test_odd_history_does_not_break_the_page():

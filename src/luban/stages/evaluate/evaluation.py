@@ -121,7 +121,7 @@ def evaluate(
         runtime=folder.manifest.runtime,
         main_score=predictor.task.main_score,
         rejects=rejects,
-        scores={**view.extra, **observed_scores(view), **predictor.task.score(rows, predictions)},
+        scores=all_scores(predictor.task.score(rows, predictions), view),
         intervals=bounds(view, config),
         seconds=cost.seconds,
         rows_per_second=len(rows) / cost.seconds,
@@ -141,6 +141,11 @@ def shown(view: View, worst: int) -> dict[str, Any]:
     names = ("kind", "rows", "slice_score", "table", "averages", "confusion", "reliability", "points", "naive")
     own = {name: getattr(view, name) for name in names}
     return own | {"mistakes": view.mistakes[:worst], "wrong": len(view.mistakes)}
+
+
+def all_scores(own: Mapping[str, float], view: View) -> dict[str, float]:
+    """The task's ``own`` scores, then those that only the view knows."""
+    return {**own, **{name: v for name, v in {**observed_scores(view), **view.extra}.items() if name not in own}}
 
 
 def observed_scores(view: View) -> dict[str, float]:

@@ -133,27 +133,36 @@ def length_bars(slices: Sequence[Slice], score: str) -> str:
 
 
 def learning_curve(losses: Sequence[Point], scores: Sequence[Point], name: str, unit: str) -> str:
-    """Loss above, score below, over the same steps; the best score is ringed."""
+    """Loss above, score below, over the same steps, either alone where the other is missing; the best score is ringed."""
     xs = [x for x, _ in [*losses, *scores]]
     across = (min(xs), max(xs))
-    parts = []
-    for (top, bottom), points, key in (((26, 130), losses, "loss"), ((172, 276), scores, name)):
-        if not points:
-            continue
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        marks = ticks(low, high, 3)
-        plane = Plane(52, WIDE - 14, top, bottom, across, (min(marks[0], low), max(marks[-1], high)))
-        drawn = [(plane.x(x), plane.y(y)) for x, y in points]
-        parts += [grid_y(plane, marks, plain), words(52, top - 10, key, "muted")]
-        parts.append(path(drawn, "curve" if key == name else "loss"))
-        if key == name:
-            parts += [dot(x, y, 3, "point") for x, y in drawn]
-            best = max(range(len(points)), key=lambda i: -points[i][1] if name == "mae" else points[i][1])
-            parts.append(dot(*drawn[best], 7, "ring") + _beside(plane, drawn[best], f"{points[best][1]:.4g}"))
-    plane = Plane(52, WIDE - 14, 172, 276, across)
+    parts, bottom = [], 0.0
+    for key, points in (("loss", losses), (name, scores)):
+        if points:
+            top, bottom = bottom + 26, bottom + 130
+            marks = ticks(min(y for _, y in points), max(y for _, y in points), 3)
+            plane = Plane(52, WIDE - 14, top, bottom, across, (marks[0], marks[-1]))
+            parts += [grid_y(plane, marks, plain), words(52, top - 10, key, "muted"), _curve(plane, points, key)]
+            bottom += 16
+    plane = Plane(52, WIDE - 14, bottom - 16, bottom - 16, across)
     marks = [mark for mark in ticks(*across) if across[0] <= mark <= across[1]]
-    parts.append(grid_x(plane, marks, plain) + words(plane.right, 314, unit, "muted", "end"))
-    return svg(WIDE, 320, "".join(parts), "learning")
+    parts.append(grid_x(plane, marks, plain) + words(plane.right, bottom + 22, unit, "muted", "end"))
+    return svg(WIDE, bottom + 28, "".join(parts), "learning")
+
+
+def _curve(plane: Plane, points: Sequence[Point], key: str) -> str:
+    """The loss as a line; a score with its points, the best one ringed and told."""
+    drawn = [(plane.x(x), plane.y(y)) for x, y in points]
+    if key == "loss":
+        return path(drawn, "loss")
+    best = max(range(len(points)), key=lambda i: -points[i][1] if key == "mae" else points[i][1])
+    dots = "".join(dot(x, y, 3, "point") for x, y in drawn)
+    return (
+        path(drawn, "curve")
+        + dots
+        + dot(*drawn[best], 7, "ring")
+        + _beside(plane, drawn[best], f"{points[best][1]:.4g}")
+    )
 
 
 def scatter(points: Sequence[Point]) -> str:

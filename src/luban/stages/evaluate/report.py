@@ -108,12 +108,13 @@ def card(title: str, about: str, inner: str) -> str:
 
 def scores_card(e: Evaluation) -> str:
     """All scores with their intervals; unseen rows and the naive score, named for what they are, beneath."""
-    tables = [(e.scores, e.intervals)] + ([(e.unseen.scores, e.unseen.intervals)] if e.unseen else [])
+    apart = e.unseen if e.unseen is not None and 0 < e.unseen.rows < e.rows else None
+    tables = [(e.scores, e.intervals)] + ([(apart.scores, apart.intervals)] if apart else [])
     ends = _axis([value for scores, around in tables for value in _drawn(scores, around)])
-    first, *others = [_score_table(e, scores, around, ends) for scores, around in tables]
-    inner = first
+    inner, *others = [_score_table(e, scores, around, ends) for scores, around in tables]
     if e.unseen is not None:
-        told = both("about_unseen", rows=f"{e.unseen.rows:,}")
+        kind = "about_unseen" if apart else "all_unseen" if e.unseen.rows else "none_unseen"
+        told = both(kind, rows=f"{e.unseen.rows:,}")
         inner += f'<h3>{both("unseen")}</h3><p class="soft">{told}</p>{"".join(others)}'
     if e.naive is not None:
         inner += f'<p class="note"><b>{both("naive")}: {shown("naive", e.naive)}</b><br>{both("about_naive")}</p>'

@@ -94,4 +94,5 @@ def _inputs(row: Row) -> Row:
 def machine(threads: int = 0) -> str:
     """The machine in a few words, for figures mean little without it; ``threads`` 0: all cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.system()} {platform.machine()}, {cores} cores, {threads or cores} threads"
+    used = threads or cores or 1
+    return f"{platform.system()} {platform.machine()}, {cores} cores, {used} thread{'s' if used > 1 else ''}"

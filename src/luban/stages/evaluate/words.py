@@ -47,10 +47,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "The whiskers are bootstrap 95 % intervals: how far each score could move with other rows of the same kind.",
         "横线是自助法 95% 区间：换一批同类数据，得分可能变动的范围。",
     ),
-    "unseen": ("unseen", "未见过的"),
+    "unseen": ("Unseen rows", "未见过的数据"),
     "about_unseen": (
         "{rows} rows have a text that does not stand in the training rows. Their scores are the ones to believe.",
         "有 {rows} 行文本未出现在训练数据中，应以它们的得分为准。",
+    ),
+    "all_unseen": ("No row's text stands in the training rows.", "没有任何一行的文本出现在训练数据中。"),
+    "none_unseen": (
+        "Every row's text stands in the training rows: these scores say nothing of new texts.",
+        "每一行的文本都出现在训练数据中：这些得分不能说明模型对新文本的表现。",
     ),
     "naive": ("token-level weighted F1, O counted (inflated)", "词级加权 F1，计入 O（虚高）"),
     "about_naive": (
