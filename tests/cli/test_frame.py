@@ -1,0 +1,147 @@
+"""What all verbs share: exit codes, errors as sentences, purity of --json, language, speed of --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from luban.cli import VERBS, words
+from luban.cli.words import language
+from luban.errors import ConfigError
+
+HEAVY = ("torch", "transformers", "datasets", "onnxruntime", "fastapi", "sklearn")
+LIGHT = f"import sys, luban.cli; print([m for m in {HEAVY} if m in sys.modules])"
+
+
+def luban(*args: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``luban ARGS`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "luban", *map(str, args)],
+        capture_output=True,
+        text=True,
+        encoding="utf8",
+        env={**os.environ, "LUBAN_LANG": "en", "NO_COLOR": "1", **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_verb_in_order(call):
+    said = call("--help").out
+    listed = re.findall(r"^│ (\w+) ", said, re.MULTILINE)
+    assert listed == [verb.__name__.rpartition(".")[2] for verb in VERBS]
+
+
+def test_the_command_line_loads_nothing_heavy():
+    found = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_one_line(call):
+    assert call("--version").out.startswith("luban ")
+
+
+def test_an_unknown_verb_names_the_nearest_and_exits_with_2():
+    done = luban("trian")
+    assert done.returncode == 2
+    assert "Did you mean 'train'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_option_names_the_nearest(call):
+    done = call("train", "rows.csv", "--taks", "x", "--out", "y")
+    assert done.code == 2
+    assert "Did you mean '--task'" in done.err
+
+
+def test_a_missing_argument_is_wrong_use(call):
+    assert call("evaluate").code == 2
+
+
+def test_a_users_mistake_is_three_sentences_and_no_traceback():
+    done = luban("predict", "nowhere", "text")
+    assert done.returncode == 2
+    assert "nowhere is not a model folder" in done.stderr
+    assert "→" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_of_a_process_is_one_object_and_nothing_else(model, rows):
+    done = luban("evaluate", model, rows, "--json", "--bootstrap", "100")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) >= {"task", "model", "fingerprint", "rows", "rejects", "scores", "intervals"}
+    assert done.stdout.count("\n") == 1
+
+
+def test_an_error_under_json_leaves_stdout_empty():
+    done = luban("evaluate", "nowhere", "rows.csv", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_a_closed_pipe_is_quiet():
+    command = f"{sys.executable} -m luban models --json | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_an_interrupt_is_one_line_and_130(call, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("luban.verbs.opened", interrupted)
+    done = call("predict", "model", "text")
+    assert done.code == 130
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "en_GB.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LUBAN_LANG": "en"}, "en"),
+    ],
+)
+def test_the_language_follows_the_environment(environment, expected):
+    assert language("", environment) == expected
+
+
+def test_an_option_comes_before_the_environment():
+    assert language("zh", {"LUBAN_LANG": "en"}) == "zh"
+
+
+def test_another_language_is_refused():
+    with pytest.raises(ConfigError, match="no language 'fr'"):
+        language("fr", {})
+
+
+@pytest.mark.parametrize("key", sorted(words.WORDS))
+def test_both_languages_name_the_same_values(key):
+    english, chinese = ({name for _, name, _, _ in string.Formatter().parse(text) if name} for text in words.WORDS[key])
+    assert english == chinese
+
+
+def test_every_word_that_is_said_stands_in_the_table():
+    source = "".join(file.read_text(encoding="utf8") for file in (Path(words.__file__).parent).glob("*.py"))
+    said = set(re.findall(r"""word\(\s*["'](\w+)["']""", source))
+    assert said <= set(words.WORDS)
+
+
+def test_every_word_of_the_table_is_said():
+    source = "".join(
+        file.read_text(encoding="utf8") for file in Path(words.__file__).parent.glob("*.py") if file.name != "words.py"
+    )
+    built = {f"why_{kind}" for kind in ("new", "changed", "missing", "altered", "after", "kept")}
+    by_name = {"train", "valid", "test", "prepare", "evaluate", "export", "labelled"}
+    unsaid = [key for key in words.WORDS if not re.search(rf"""["']{key}["']""", source) and key not in built | by_name]
+    assert unsaid == []
