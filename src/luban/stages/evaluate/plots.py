@@ -133,7 +133,7 @@ def length_bars(slices: Sequence[Slice], score: str) -> str:
 
 
 def learning_curve(losses: Sequence[Point], scores: Sequence[Point], name: str, unit: str) -> str:
-    """Loss above, score below, over the same steps, either alone where the other is missing; the best score is ringed."""
+    """Loss above, score below, over the same steps; either alone where the other is missing; the best is ringed."""
     xs = [x for x, _ in [*losses, *scores]]
     across = (min(xs), max(xs))
     parts, bottom = [], 0.0
