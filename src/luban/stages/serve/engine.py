@@ -125,7 +125,8 @@ class Engine:
                 self.pool.submit(self._turn, ask.future.get_loop()).add_done_callback(_report)
         finally:
             if ask is None:
-                self._touched()
+                with self.lock:
+                    self._less_waiting(1)
         return await ask.future
 
     def close(self) -> None:
@@ -140,10 +141,10 @@ class Engine:
             self.waiting += 1
             self.metrics.waiting.set(self.waiting)
 
-    def _touched(self) -> None:
-        with self.lock:
-            self.waiting -= 1
-            self.metrics.waiting.set(self.waiting)
+    def _less_waiting(self, count: int) -> None:
+        """Called with the lock held."""
+        self.waiting -= count
+        self.metrics.waiting.set(self.waiting)
 
     async def _encoded(self, rows: Sequence[Mapping[str, Any]]) -> list[Encoded]:
         size = sum(len(value) for row in rows for value in row.values() if isinstance(value, str | list))
@@ -165,6 +166,10 @@ class Engine:
         """One call of the model, in a thread; each row has its turn, idle where another took the row along."""
         with self.lock:
             jobs = self.line.take(self.plan.batch_rows, self.tokens)
+            fresh = {id(job.ask): job.ask for job in jobs if job.ask.untouched}.values()
+            for ask in fresh:
+                ask.untouched = False
+            self._less_waiting(len(fresh))
         if not jobs:
             return
         started = time.perf_counter()
@@ -180,9 +185,6 @@ class Engine:
         self._count(jobs, started, seconds)
         for place, job in enumerate(jobs):
             ask = job.ask
-            if ask.untouched:
-                ask.untouched = False
-                self._touched()
             if ask.future.done():
                 continue
             if answers is None:
