@@ -1,0 +1,155 @@
+"""Scores of luban's defaults on public data: every row of docs/results.md's first table.
+
+    python benchmarks/scores.py --data DIR [--only NAME ...] [--keep DIR] [--quick] [--json]
+
+Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
+rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
+trained again. ``--quick`` trains on 300 rows for one epoch: it shows that the script runs, its scores mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from luban import bases
+from luban.config import EvaluateConfig, PrepareConfig, TrainConfig
+from luban.folder import Folder
+from luban.records import EpochEnd, Prepared, Rows
+from luban.stages.evaluate import evaluate, unseen
+from luban.stages.prepare import prepare
+from luban.stages.train import train
+from luban.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the table; paths are relative to the data directory."""
+
+    name: str
+    task: str
+    score: str
+    goal: float
+    floor: float | None
+    train: str
+    test: str
+    valid: str = ""
+    base: str = "minilm"
+    columns: tuple[tuple[str, str], ...] = ()
+    unseen: bool = False
+    note: str = ""
+
+
+SST, SNIPS, SENTI, THUC = "sent-en-sst2", "slu-en-snips", "sent-zh-chnsenticorp", "topic-zh-thucnews10"
+TRIALS = (
+    Trial("Banking77", "text-classification", "accuracy", 0.935, 0.915, "intent-en-banking77/train.csv", "intent-en-banking77/test.csv"),
+    Trial("CLINC150", "text-classification", "accuracy", 0.955, 0.929, "intent-en-clinc150/data_full.json", "", note="in scope"),
+    Trial("SST-2", "text-classification", "accuracy", 0.905, 0.824, f"{SST}/glue_train.parquet", f"{SST}/glue_dev.tsv", note="dev; trained on glue_train"),
+    Trial("TREC coarse", "text-classification", "accuracy", 0.96, 0.882, "topic-en-trec/train.txt", "topic-en-trec/test.txt"),
+    Trial("SNIPS intents", "text-classification", "accuracy", 0.98, 0.977, SNIPS, ""),
+    Trial("SNIPS slots", "token-classification", "entity_f1", 0.95, None, SNIPS, ""),
+    Trial("WNUT-17", "token-classification", "entity_f1", 0.42, None, "ner-en-wnut17", ""),
+    Trial("ChnSentiCorp", "text-classification", "accuracy", 0.92, 0.929, SENTI, "", base="e5-small-zh-en", unseen=True, note="unseen test rows"),
+    Trial("CLUENER", "token-classification", "entity_f1", 0.70, None, "ner-zh-cluener/train.jsonl", "ner-zh-cluener/dev.jsonl", base="e5-small-zh-en", note="dev"),
+    Trial("THUCNews-10", "text-classification", "accuracy", 0.90, 0.878, f"{THUC}/dev.txt", f"{THUC}/test.txt", base="e5-small-zh-en", note="trained on dev"),
+)  # fmt: skip
+
+
+def rows_of(trial: Trial, data: Path, quick: bool) -> Prepared:
+    """The trial's rows; validation rows are split off the training rows where the data has none."""
+    found = prepare(
+        PrepareConfig(
+            source=str(data / trial.train),
+            valid=str(data / trial.valid) if trial.valid else "",
+            test=str(data / trial.test) if trial.test else "",
+            columns=dict(trial.columns),
+            valid_share=0.05,
+            strict=False,
+        ),
+        TASKS[trial.task],
+    )
+    if not quick:
+        return found
+    parts = {"train": first(found.train, 300), "valid": first(found.valid, 60), "test": first(found.test, 60)}
+    return Prepared(found.task, found.source, **parts, rejects=(), columns=found.columns, fingerprint="quick")
+
+
+def first(rows: Rows, count: int) -> list[dict[str, object]]:
+    """Up to ``count`` rows, evenly spread."""
+    step = max(1, len(rows) // count)
+    return [dict(rows[i]) for i in range(0, len(rows), step)][:count]
+
+
+def run(trial: Trial, data: Path, models: Path, keep: Path, quick: bool) -> dict[str, object]:
+    """Train (or open) and score one trial."""
+    prepared = rows_of(trial, data, quick)
+    out = keep / trial.name.lower().replace(" ", "-")
+    started = time.perf_counter(), time.process_time()
+    if (out / "luban.json").is_file():
+        folder = Folder.open(out)
+    else:
+        base = bases.find(str(models / trial.base) if (models / trial.base).is_dir() else trial.base)
+        config = TrainConfig(task=trial.task, base=trial.base, log=(), epochs=1 if quick else 0)
+        folder = train(prepared, base, config, out, watch=say)
+    seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
+    rows = list(prepared.test)
+    scored = unseen(rows, prepared.train) if trial.unseen else rows
+    evaluation = evaluate(folder, scored, EvaluateConfig())
+    value = evaluation.as_json()["scores"][trial.score]
+    return {
+        "what": f"{trial.name} {trial.score}" + (f" ({trial.note})" if trial.note else ""),
+        "value": round(value, 4),
+        "unit": trial.score,
+        "ratio": round(value / trial.goal, 4),
+        "against": f"goal {trial.goal}" + (f", linear floor {trial.floor}" if trial.floor else ""),
+        "interval": evaluation.as_json()["intervals"].get(trial.score),
+        "rows": {"train": len(prepared.train), "valid": len(prepared.valid), "test": len(scored)},
+        "base": trial.base,
+        "seconds": folder.manifest.notes.get("seconds", round(seconds)),
+        "cpu_seconds_here": round(cpu),
+        "schedule": folder.manifest.recipe.get("schedule"),
+    }
+
+
+def say(event: object) -> None:
+    """Dev scores to stderr."""
+    if isinstance(event, EpochEnd):
+        print(f"  epoch {event.epoch}: {dict(event.extra)}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--models", type=Path, default=Path("../shared/models"))
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    keep = options.keep or Path(tempfile.mkdtemp(prefix="luban-scores-"))
+    rows = []
+    for trial in TRIALS:
+        if options.only and trial.name not in options.only:
+            continue
+        rows.append(run(trial, options.data, options.models, keep, options.quick))
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    if options.json:
+        print(json.dumps({"machine": machine, "rows": rows}))
+    else:
+        for row in rows:
+            print(f"{row['what']:48} {row['value']:.4f}   {row['against']}")
+
+
+if __name__ == "__main__":
+    main()
