@@ -77,18 +77,23 @@ def _front_matter(manifest: Manifest) -> str:
     if manifest.runtime == "onnx":
         body["tags"].append("onnx")
     if manifest.base.licence:
-        body["license"] = manifest.base.licence
+        body["license"] = _line(manifest.base.licence)
     known = CATALOGUE.get(manifest.base.name)
     if known or HUB_ID.fullmatch(manifest.base.name):
         body["base_model"] = known.origin if known else manifest.base.name
     if manifest.scores:
         body["metrics"] = sorted({score for scores in manifest.scores.values() for score in scores})
-        body["model-index"] = [{"name": manifest.name, "results": _results(manifest, tag)}]
+        body["model-index"] = [{"name": _line(manifest.name), "results": _results(manifest, tag)}]
     return "---\n" + yaml.safe_dump(body, allow_unicode=True, sort_keys=False, width=120) + "---\n"
 
 
+def _line(text: str) -> str:
+    """Text without line breaks and control characters, some of which YAML does not give back as they were."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def _results(manifest: Manifest, tag: str) -> list[dict[str, Any]]:
-    name = _source(manifest.data) or "local rows"
+    name = _line(_source(manifest.data)) or "local rows"
     return [
         {
             "task": {"type": tag, "name": manifest.task},
