@@ -9,11 +9,33 @@ import pytest
 
 import luban
 
-NAMES = """
-BaseUnavailable ConfigError DataError Entity Evidence Folder FolderError GateError LubanError MissingExtra
-ParityError Prediction Predictor Project ServiceError UnknownName compare evaluate explain export load new run
-serve train
-""".split()
+NAMES = [
+    "BaseUnavailable",
+    "ConfigError",
+    "DataError",
+    "Entity",
+    "Evidence",
+    "Folder",
+    "FolderError",
+    "GateError",
+    "LubanError",
+    "MissingExtra",
+    "ParityError",
+    "Prediction",
+    "Predictor",
+    "Project",
+    "ServiceError",
+    "UnknownName",
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "load",
+    "new",
+    "run",
+    "serve",
+    "train",
+]
 
 
 def test_the_names_are_these():

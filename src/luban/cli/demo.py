@@ -104,10 +104,11 @@ def demo(
     with served(folder, screen) as (url, model):
         screen.title(screen.word("demo_asking", count=len(QUESTIONS[name]), url=url))
         replies = [ask(url, model, text) for text in QUESTIONS[name]]
+        screen.show(Text(f"  {screen.word('demo_columns')}", style="dim"))
         for reply in replies:
             show_reply(screen, reply)
         screen.done(screen.word("demo_done", seconds=seconds(time.monotonic() - started), out=out))
-        show_next(screen, root, config.name, QUESTIONS[name][0])
+        show_next(screen, root, config.name, project.TEXTS[name])
         if keep:
             screen.show(
                 "",
@@ -229,15 +230,15 @@ def post(url: str, body: dict[str, Any]) -> Any:
 
 
 def show_reply(screen: Screen, reply: Reply) -> None:
-    """The question with its words in colour; below it the answer, its probability, why, and the latency."""
-    words = "  ".join(f"{one.text} {one.weight:+.2f}" for one in reply.strongest())
+    """The question with its words in colour; below it the answer, its probability, the latency, and the words behind it."""
+    words = "  ".join(f"{one.text} {one.weight:+.1f}" for one in reply.strongest())
     screen.show(
         Text.assemble(("? ", f"bold {ACCENT}"), highlighted(reply.text, reply.words)),
         Text.assemble(
             (f"  {reply.label}", "bold"),
             f"  {reply.score:.2f}",
-            (f"   {screen.word('because')}: {words}", "dim"),
-            (f"   {reply.milliseconds:.1f} ms", "dim"),
+            (f"  {reply.milliseconds:.0f} ms", "dim"),
+            f"  {words}",
         ),
     )
 

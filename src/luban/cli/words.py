@@ -148,6 +148,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "数据：{name}（为 luban 编写）· 产物都在 {out}/ · 全程不联网",
     ),
     "demo_asking": ("Asking {count} questions over HTTP ({url})", "通过 HTTP 提 {count} 个问题（{url}）"),
+    "demo_columns": (
+        "answer · probability · latency · the words that mattered",
+        "回答 · 概率 · 延迟 · 起作用的词",
+    ),
     "demo_done": ("done in {seconds}; the project is in {out}/", "完成，用时 {seconds}；项目在 {out}/"),
     # models and doctor
     "model": ("model", "模型"),
