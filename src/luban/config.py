@@ -28,10 +28,14 @@ class PrepareConfig(Section):
     columns: Mapping[str, str] = Field({}, description="canonical name to column name, such as text=body")
     clean: bool = Field(True, description="normalise Unicode and white space, strip HTML and control characters")
     drop_duplicates: bool = Field(False, description="reject exact duplicates (text and label) within a part")
-    valid_share: float = Field(0.1, gt=0, lt=0.9, description="share of rows split off where no validation rows are given")
+    valid_share: float = Field(
+        0.1, gt=0, lt=0.9, description="share of rows split off where no validation rows are given"
+    )
     test_share: float = Field(0.0, ge=0, lt=0.9, description="share of rows split off for testing")
     group: str = Field("", description="column whose equal values must stay in one part")
-    strict: bool = Field(True, description="stop at the first bad row; false: set bad rows aside in rejects.jsonl and go on")
+    strict: bool = Field(
+        True, description="stop at the first bad row; false: set bad rows aside in rejects.jsonl and go on"
+    )
     seed: int = Field(13, description="seed of the split")
 
 
@@ -43,7 +47,9 @@ class TrainConfig(Section):
     epochs: float = Field(0, ge=0, description="passes over the rows; 0: by their number")
     rate: float = Field(0, ge=0, description="peak learning rate of the body; 0: by task")
     head_rate: float = Field(0, ge=0, description="peak learning rate of the head; 0: by task")
-    batch_tokens: int = Field(0, ge=0, description="sub-words an optimiser step, padding included; 0: by the number of rows")
+    batch_tokens: int = Field(
+        0, ge=0, description="sub-words an optimiser step, padding included; 0: by the number of rows"
+    )
     batch_rows: int = Field(0, ge=0, description="most rows an optimiser step; 0: by the number of rows")
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
@@ -52,11 +58,15 @@ class TrainConfig(Section):
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
     probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="arithmetic of the matrix products; auto asks the processor")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic of the matrix products; auto asks the processor"
+    )
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
     memory: float = Field(0, ge=0, description="GiB that training may use; 0: what is free")
     patience: int = Field(3, ge=1, description="evaluations without gain after which training stops")
-    golden: Literal["real", "synthetic"] = Field("real", description="golden rows: real ones with personal data replaced, or made ones")
+    golden: Literal["real", "synthetic"] = Field(
+        "real", description="golden rows: real ones with personal data replaced, or made ones"
+    )
     log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(("tensorboard",), description="where curves go")
     seed: int = Field(13, description="seed of order, dropout and head")
 
@@ -128,7 +138,8 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
     if first["type"] == "extra_forbidden":
         known = _keys_at(section, first["loc"][:-1])
         return ConfigError(
-            f"{source}: there is no key {path!r}.", f"Known here: {', '.join(known)}.",
+            f"{source}: there is no key {path!r}.",
+            f"Known here: {', '.join(known)}.",
             nearest_hint(str(first["loc"][-1]), known),
         )
     return ConfigError(f"{source}: {path} cannot be {first.get('input')!r}.", f"{first['msg']}.", "Mend the value.")

@@ -157,9 +157,7 @@ class TextEncoder:
         offsets = (SPECIAL,) * len(self.prefix) + tuple(spans) + (SPECIAL,) * len(self.suffix)
         return Window(full, np.zeros(len(full), dtype=np.int64), offsets, weight)
 
-    def _framed_pair(
-        self, first: list[int], spans: list[tuple[int, int]], second: list[int], weight: float
-    ) -> Window:
+    def _framed_pair(self, first: list[int], spans: list[tuple[int, int]], second: list[int], weight: float) -> Window:
         head = np.concatenate([self.prefix, np.array(first, dtype=np.int64), self.middle])
         tail = np.concatenate([np.array(second, dtype=np.int64), self.suffix])
         types = np.repeat(np.array([0, self.second_type], dtype=np.int64), [len(head), len(tail)])
@@ -182,7 +180,9 @@ class TextEncoder:
 def is_ideograph(char: str) -> bool:
     """Whether a character is written without spaces around it (Han, kana), so that it is a word by itself."""
     code = ord(char)
-    return 0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF or 0x3040 <= code <= 0x30FF
+    return (
+        0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF or 0x3040 <= code <= 0x30FF
+    )
 
 
 def position_limit(config: Mapping[str, object]) -> int:

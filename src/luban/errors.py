@@ -53,7 +53,9 @@ class DataError(LubanError):
     def at(self, *, file: str | Path | None = None, row: int | None = None, column: str | None = None) -> DataError:
         """The same error with the place filled in where it was not known yet."""
         return DataError(
-            self.fact, self.expected, self.remedy,
+            self.fact,
+            self.expected,
+            self.remedy,
             file=self.file if self.file is not None else file,
             row=self.row if self.row is not None else row,
             column=self.column if self.column is not None else column,

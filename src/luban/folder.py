@@ -133,7 +133,8 @@ def check_target(out: Path) -> None:
         return
     if out.exists() or out.is_symlink():
         raise FolderError(
-            f"{out} exists and is not a model folder.", "--out names a new folder, or a model folder to replace.",
+            f"{out} exists and is not a model folder.",
+            "--out names a new folder, or a model folder to replace.",
             "Choose another --out, or remove it yourself.",
         )
 
@@ -171,14 +172,23 @@ def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
     name = file.relative_to(folder).as_posix()
     if file.suffix.lower() in REFUSED:
         raise FolderError(
-            f"{folder} holds {name}.", "Weights are safetensors or ONNX, and a model folder holds no code and no pickle.",
+            f"{folder} holds {name}.",
+            "Weights are safetensors or ONNX, and a model folder holds no code and no pickle.",
             "Remove the file if you trust where the folder came from, or make the folder again.",
         )
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise FolderError(f"{folder}/{name} points outside the folder.", "A model folder is whole by itself.", "Copy the file in.")
-    if name not in manifest.files and file.suffix in {".safetensors", ".onnx", ".json"} and name not in UNLISTED and "/" not in name:
         raise FolderError(
-            f"{folder} holds {name}, which {manifests.NAME} does not list.", "Every file a model is made of is listed and hashed.",
+            f"{folder}/{name} points outside the folder.", "A model folder is whole by itself.", "Copy the file in."
+        )
+    if (
+        name not in manifest.files
+        and file.suffix in {".safetensors", ".onnx", ".json"}
+        and name not in UNLISTED
+        and "/" not in name
+    ):
+        raise FolderError(
+            f"{folder} holds {name}, which {manifests.NAME} does not list.",
+            "Every file a model is made of is listed and hashed.",
             "Remove it, or make the folder again.",
         )
 
@@ -186,12 +196,15 @@ def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
 def _check_file(folder: Path, name: str, info: FileInfo, *, hash_it: bool) -> None:
     file = folder / name
     if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
-        raise FolderError(f"{manifests.NAME} lists {name!r}.", "Files stay inside their folder.", "Do not use this folder.")
+        raise FolderError(
+            f"{manifests.NAME} lists {name!r}.", "Files stay inside their folder.", "Do not use this folder."
+        )
     if not file.is_file():
         raise FolderError(f"{folder} lacks {name}.", f"{manifests.NAME} lists it.", "Copy the whole folder again.")
     if file.stat().st_size != info.bytes or (hash_it and _info(file).sha256 != info.sha256):
         raise FolderError(
-            f"{folder}/{name} is not the file that was written.", f"Its hash should be {info.sha256[:12]}.",
+            f"{folder}/{name} is not the file that was written.",
+            f"Its hash should be {info.sha256[:12]}.",
             "It was changed or damaged: copy the folder again.",
         )
 

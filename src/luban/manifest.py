@@ -88,7 +88,9 @@ class Manifest(Closed):
         try:
             body = json.loads(text)
         except ValueError as error:
-            raise FolderError(f"{source} is not JSON ({error}).", "It is written by luban.", "Make the folder again.") from error
+            raise FolderError(
+                f"{source} is not JSON ({error}).", "It is written by luban.", "Make the folder again."
+            ) from error
         if not isinstance(body, dict):
             raise FolderError(f"{source} holds no object.", "It is written by luban.", "Make the folder again.")
         stated = body.pop("fingerprint", None)
@@ -99,7 +101,8 @@ class Manifest(Closed):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise FolderError(
-                f"{source} has a wrong field {where!r} ({first['msg']}).", "Its fields are those of luban.manifest.Manifest.",
+                f"{source} has a wrong field {where!r} ({first['msg']}).",
+                "Its fields are those of luban.manifest.Manifest.",
                 "Make the folder again with this version.",
             ) from error
         if stated != manifest.fingerprint:

@@ -30,7 +30,14 @@ class Predictor:
     """
 
     def __init__(
-        self, task: Task, encoder: TextEncoder, runtime: Runtime, *, max_rows: int = 8, max_tokens: int = 4096, slack: float = 0.0
+        self,
+        task: Task,
+        encoder: TextEncoder,
+        runtime: Runtime,
+        *,
+        max_rows: int = 8,
+        max_tokens: int = 4096,
+        slack: float = 0.0,
     ) -> None:
         self.task, self.encoder, self.runtime = task, encoder, runtime
         self.max_rows, self.max_tokens, self.slack = max_rows, max_tokens, slack
@@ -93,10 +100,10 @@ class Predictor:
         return out
 
 
-def make_golden(predictor: Predictor, rows: Iterable[Row]) -> list[Golden]:
+def make_golden(predictor: Predictor, rows: Iterable[Mapping[Any, Any]]) -> list[Golden]:
     """Rows with the answers of this model, to be kept in its folder."""
-    rows = [dict(row) for row in rows]
-    return [Golden(row, rounded(answer.as_json())) for row, answer in zip(rows, predictor.predict(rows), strict=True)]
+    asked = [dict(row) for row in rows]
+    return [Golden(row, rounded(a.as_json())) for row, a in zip(asked, predictor.predict(asked), strict=True)]
 
 
 def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) -> None:
@@ -108,7 +115,8 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
             text = str(g.row.get("text", g.row))[:60]
             raise ParityError(
                 stage,
-                f"the golden row {text!r} gave {_short(answer.as_json())} instead of {_short(g.expect)} (off by {worst:.3g}).",
+                f"the golden row {text!r} gave {_short(answer.as_json())} instead of {_short(g.expect)} "
+                f"(off by {worst:.3g}).",
                 "The weights, the tokenizer or the runtime differ from those that made the folder: make it again.",
             )
 

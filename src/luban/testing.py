@@ -27,11 +27,14 @@ from luban.runtimes.base import Runtime
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
-WORDS = (
-    "the a i you my is was not it this that to in of and for on with good bad great awful order refund money back cancel where when "
-    "late card lost pay paid hello thanks please want need how what why love hate movie film food city paris london alice bob"
-).split()
-IDEOGRAPHS = "我你的了不好坏很喜欢讨厌订单退款钱取消哪里什么时候快递迟到卡丢付谢请要怎么电影吃城市北京上海小明红在到今天明人是有没这那个给和大学年月日一二三十"
+WORDS = """
+the a i you my is was not it this that to in of and for on with good bad great awful order refund money back cancel where when
+late card lost pay paid hello thanks please want need how what why love hate movie film food city paris london alice bob
+""".split()
+IDEOGRAPHS = (
+    "我你的了不好坏很喜欢讨厌订单退款钱取消哪里什么时候快递迟到卡丢付谢请要怎么电影吃城市"
+    "北京上海小明红在到今天人是有没这那个给和大学年月日一二三十"
+)
 
 SAMPLES: dict[str, list[dict[str, Any]]] = {
     "text-classification": [
@@ -61,7 +64,10 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
     "token-classification": [
         {"tokens": ["alice", "was", "in", "paris"], "tags": ["B-PER", "O", "O", "B-LOC"]},
         {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"]},
-        {"text": "小明在北京", "entities": [{"start": 0, "end": 2, "label": "PER"}, {"start": 3, "end": 5, "label": "LOC"}]},
+        {
+            "text": "小明在北京",
+            "entities": [{"start": 0, "end": 2, "label": "PER"}, {"start": 3, "end": 5, "label": "LOC"}],
+        },
         {"text": "we love london!", "entities": [{"start": 8, "end": 14, "label": "LOC"}]},
     ],
 }
@@ -91,7 +97,9 @@ def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -
     return path
 
 
-def tiny_folder(path: Path, task: str = "text-classification", rows: Sequence[dict[str, Any]] | None = None, *, seed: int = 7) -> Folder:
+def tiny_folder(
+    path: Path, task: str = "text-classification", rows: Sequence[dict[str, Any]] | None = None, *, seed: int = 7
+) -> Folder:
     """A whole, valid model folder (runtime pytorch) around an untrained tiny model; ``rows`` are raw records."""
     import torch
     import transformers
@@ -269,6 +277,13 @@ def _tiny_tokenizer(path: Path) -> int:
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )  # fmt: skip
     tokenizer.save(str(path / "tokenizer.json"))
-    kept = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
-    (path / "tokenizer_config.json").write_text(json.dumps(kept | {"sep_token": "[SEP]", "mask_token": "[MASK]"}), encoding="utf8")
+    kept = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+    }
+    (path / "tokenizer_config.json").write_text(
+        json.dumps(kept | {"sep_token": "[SEP]", "mask_token": "[MASK]"}), encoding="utf8"
+    )
     return len(vocabulary)

@@ -62,7 +62,9 @@ class Schedule:
 class Learner:
     """A model being trained: weights, optimiser and position; restored bit for bit by ``restore(state())``."""
 
-    def __init__(self, model: nn.Module, task: Task, schedule: Schedule, *, pad_id: int, examples: Sequence[Example]) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, schedule: Schedule, *, pad_id: int, examples: Sequence[Example]
+    ) -> None:
         self.model, self.task, self.schedule, self.pad_id = model, task, schedule, pad_id
         self.examples = examples
         self.lengths = [len(example.window.ids) for example in examples]
@@ -81,7 +83,7 @@ class Learner:
         )
 
     def learn(self) -> Iterator[Step | EpochEnd]:
-        """Train from where the learner stands to the end of the schedule; raises FloatingPointError if the loss is not finite."""
+        """Train from where the learner stands to the schedule's end; raises FloatingPointError if the loss is not finite."""
         position = 0
         epoch = 0
         while self.done < self.total:

@@ -55,10 +55,13 @@ def open_model(folder: Path) -> nn.Module:
         named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
         architecture = getattr(transformers, named)
         with quiet():
-            model = architecture.from_pretrained(folder, dtype=torch.float32, local_files_only=True, use_safetensors=True)
+            model = architecture.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
     except (OSError, KeyError, IndexError, AttributeError, ValueError, RuntimeError) as error:
         raise FolderError(
-            f"{folder} cannot be opened with PyTorch ({error}).", "It holds config.json and model.safetensors of one architecture.",
+            f"{folder} cannot be opened with PyTorch ({error}).",
+            "It holds config.json and model.safetensors of one architecture.",
             "An exported folder runs with onnxruntime; for PyTorch use the folder it was exported from.",
         ) from error
     assert isinstance(model, nn.Module)

@@ -60,9 +60,16 @@ class Calibration:
     spread: float = 1.0
 
 
-TEXT = Column("text", "the text", ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"))
+TEXT = Column(
+    "text",
+    "the text",
+    ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"),
+)
 LABEL = Column(
-    "label", "its class", ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"), target=True
+    "label",
+    "its class",
+    ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"),
+    target=True,
 )
 
 
@@ -121,7 +128,9 @@ class Task(ABC):
         """Scores by name over canonical rows and their predictions, in order."""
 
     @abstractmethod
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         """Sum of the batch's losses, each times its row's weight; ``smoothing`` is label smoothing where it applies."""
 
     def model_config(self) -> dict[str, Any]:
@@ -151,7 +160,9 @@ def required_text(record: Row, column: str) -> str:
             f"{value!r} is no text.", f"Column {column!r} holds text.", "Fill it in or remove the row.", column=column
         )
     if not value.strip():
-        raise DataError("the text is empty.", "A row needs text to learn from.", "Fill it in or remove the row.", column=column)
+        raise DataError(
+            "the text is empty.", "A row needs text to learn from.", "Fill it in or remove the row.", column=column
+        )
     return value
 
 
@@ -159,7 +170,9 @@ def required_label(record: Row, column: str) -> str:
     """A non-empty label of a record as text (numbers become their decimal form); raises `DataError` otherwise."""
     value = record.get(column)
     if value is None or isinstance(value, list | dict) or (isinstance(value, float) and value != value):
-        raise DataError(f"{value!r} is no label.", "A row needs one label.", "Fill it in or remove the row.", column=column)
+        raise DataError(
+            f"{value!r} is no label.", "A row needs one label.", "Fill it in or remove the row.", column=column
+        )
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     label = str(value).strip()
@@ -176,7 +189,9 @@ def required_number(record: Row, column: str) -> float:
     except (TypeError, ValueError):
         number = float("nan")
     if not np.isfinite(number):
-        raise DataError(f"{value!r} is no number.", "A finite number is expected.", "Mend it or remove the row.", column=column)
+        raise DataError(
+            f"{value!r} is no number.", "A finite number is expected.", "Mend it or remove the row.", column=column
+        )
     return number
 
 
@@ -211,8 +226,10 @@ def unknown_label(label: object, labels: Sequence[str]) -> DataError:
     """The error for a label that training did not see."""
     shown = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
     return DataError(
-        f"the label {label!r} does not occur in the training rows.", f"Known: {shown}.",
-        "Mend the label, or add training rows that have it.", column="label",
+        f"the label {label!r} does not occur in the training rows.",
+        f"Known: {shown}.",
+        "Mend the label, or add training rows that have it.",
+        column="label",
     )
 
 
@@ -228,8 +245,12 @@ def class_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) ->
     best = int(probabilities.argmax())
     scores = {label: float(p) for label, p in zip(task.labels, probabilities, strict=True)}
     return Prediction(
-        label=task.labels[best], score=float(probabilities[best]), scores=scores, tokens=encoded.tokens,
-        windows=len(encoded.windows), truncated=encoded.truncated,
+        label=task.labels[best],
+        score=float(probabilities[best]),
+        scores=scores,
+        tokens=encoded.tokens,
+        windows=len(encoded.windows),
+        truncated=encoded.truncated,
     )
 
 
@@ -244,8 +265,10 @@ def fit_scale(rows: Rows) -> Calibration:
     values = np.array([float(row["label"]) for row in rows])
     if len(values) == 0 or float(values.std()) == 0.0:
         raise DataError(
-            f"every row has the same value ({values[0] if len(values) else 'none'}).", "There must be different values to learn.",
-            "Check that the label column is the right one (--columns label=NAME).", column="label",
+            f"every row has the same value ({values[0] if len(values) else 'none'}).",
+            "There must be different values to learn.",
+            "Check that the label column is the right one (--columns label=NAME).",
+            column="label",
         )
     return Calibration(mean=float(values.mean()), spread=float(values.std()))
 

@@ -27,7 +27,12 @@ from luban.tasks.base import (
 if TYPE_CHECKING:
     import torch
 
-LABELS = Column("labels", "its classes, a list or text joined by | , ; or spaces", ("tags", "categories", "topics", "label"), target=True)
+LABELS = Column(
+    "labels",
+    "its classes, a list or text joined by | , ; or spaces",
+    ("tags", "categories", "topics", "label"),
+    target=True,
+)
 SEPARATORS = "|,;，；、"
 
 
@@ -66,7 +71,11 @@ class MultiLabelClassification(Task):
         thresholds = self.calibration.thresholds
         chosen = tuple(label for label, p in scores.items() if p >= thresholds.get(label, 0.5))
         return Prediction(
-            labels=chosen, scores=scores, tokens=encoded.tokens, windows=len(encoded.windows), truncated=encoded.truncated
+            labels=chosen,
+            scores=scores,
+            tokens=encoded.tokens,
+            windows=len(encoded.windows),
+            truncated=encoded.truncated,
         )
 
     def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -74,7 +83,9 @@ class MultiLabelClassification(Task):
             [set(row["labels"]) for row in rows], [set(p.labels or ()) for p in predictions], self.labels
         )
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         soft = targets * (1.0 - smoothing) + smoothing / 2
@@ -94,6 +105,9 @@ def _labels(value: object) -> list[str]:
         value = value.split(cut) if cut else [value]
     if not isinstance(value, list | tuple):
         raise DataError(
-            f"{value!r} is no list of labels.", "Labels are a list, or text joined by | or comma.", "Mend the row.", column="labels"
+            f"{value!r} is no list of labels.",
+            "Labels are a list, or text joined by | or comma.",
+            "Mend the row.",
+            column="labels",
         )
     return sorted({str(label).strip() for label in value if str(label).strip()})

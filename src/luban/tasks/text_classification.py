@@ -59,7 +59,9 @@ class TextClassification(Task):
         answers = [str(prediction.label) for prediction in predictions]
         return {"accuracy": accuracy(gold, answers), **f1_averages(gold, answers, self.labels)}
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         return class_loss(logits, targets, weights, smoothing)
 
     def model_config(self) -> dict[str, Any]:

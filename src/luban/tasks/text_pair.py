@@ -34,9 +34,18 @@ from luban.tasks.base import (
 if TYPE_CHECKING:
     import torch
 
-FIRST = Column("text", "the first text", ("text_a", "sentence1", "sentence_a", "premise", "question1", "query", "句子1"))
-SECOND = Column("text_pair", "the second text", ("text_b", "sentence2", "sentence_b", "hypothesis", "question2", "passage", "句子2"))
-RELATION = Column("label", "their relation or its degree", (*LABEL.aliases, "score", "similarity", "relatedness", "gold_label"), target=True)
+FIRST = Column(
+    "text", "the first text", ("text_a", "sentence1", "sentence_a", "premise", "question1", "query", "句子1")
+)
+SECOND = Column(
+    "text_pair", "the second text", ("text_b", "sentence2", "sentence_b", "hypothesis", "question2", "passage", "句子2")
+)
+RELATION = Column(
+    "label",
+    "their relation or its degree",
+    (*LABEL.aliases, "score", "similarity", "relatedness", "gold_label"),
+    target=True,
+)
 
 
 class TextPair(Task):
@@ -80,7 +89,9 @@ class TextPair(Task):
         values = [float(p.value or 0.0) for p in predictions]
         return {"spearman": spearman(numbers, values), "pearson": pearson(numbers, values), "mae": mae(numbers, values)}
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         if not self.labels:
             return squared_loss(logits, targets, weights)
         return class_loss(logits, targets, weights, smoothing)

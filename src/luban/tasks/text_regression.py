@@ -60,7 +60,9 @@ class TextRegression(Task):
         values = [float(p.value or 0.0) for p in predictions]
         return {"spearman": spearman(gold, values), "pearson": pearson(gold, values), "mae": mae(gold, values)}
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         return squared_loss(logits, targets, weights)
 
     def model_config(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -60,8 +61,10 @@ class TokenClassification(Task):
         kinds = sorted({tag[2:] for row in rows for tag in row["tags"] if tag != "O"})
         if not kinds:
             raise DataError(
-                "no row has an entity.", "There must be at least one tagged span to learn from.",
-                "Check that the tags are the right column (--columns tags=NAME).", column="tags",
+                "no row has an entity.",
+                "There must be at least one tagged span to learn from.",
+                "Check that the tags are the right column (--columns tags=NAME).",
+                column="tags",
             )
         return cls(["O", *(f"{prefix}-{kind}" for kind in kinds for prefix in "BI")])
 
@@ -73,8 +76,10 @@ class TokenClassification(Task):
         if unknown:
             tag = min(unknown)
             raise DataError(
-                f"the tag {tag!r} does not occur in the training rows.", f"Known: {', '.join(self.labels[:9])} ...",
-                "Mend the tag, or add training rows that have it.", column="tags",
+                f"the tag {tag!r} does not occur in the training rows.",
+                f"Known: {', '.join(self.labels[:9])} ...",
+                "Mend the tag, or add training rows that have it.",
+                column="tags",
             )
         out = []
         for window in encoded.windows:
@@ -98,7 +103,10 @@ class TokenClassification(Task):
             start, stop = encoded.words[first][0], encoded.words[end - 1][1]
             entities.append(Entity(encoded.text[start:stop], kind, start, stop, float(sure[first:end].mean())))
         return Prediction(
-            entities=tuple(entities), tags=tuple(tags), tokens=encoded.tokens, windows=len(encoded.windows),
+            entities=tuple(entities),
+            tags=tuple(tags),
+            tokens=encoded.tokens,
+            windows=len(encoded.windows),
             truncated=encoded.truncated,
         )
 
@@ -112,7 +120,9 @@ class TokenClassification(Task):
             right += sum(a == b for a, b in zip(row["tags"], tags, strict=False))
         return {**entity_f1(gold, answers), "token_accuracy": right / max(1, words)}
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
         from torch.nn.functional import cross_entropy
 
         # Every decided word counts once: the windows' weights are already in how many words they decide.
@@ -164,7 +174,10 @@ def _from_tokens(record: Row, labelled: bool) -> dict[str, Any]:
     tokens = record["tokens"]
     if not isinstance(tokens, list | tuple) or not tokens or not all(isinstance(t, str) and t.strip() for t in tokens):
         raise DataError(
-            f"{tokens!r:.60} is no list of words.", "Tokens are a list of non-empty words.", "Mend the row.", column="tokens"
+            f"{tokens!r:.60} is no list of words.",
+            "Tokens are a list of non-empty words.",
+            "Mend the row.",
+            column="tokens",
         )
     text, words = _joined([token.strip() for token in tokens])
     row: dict[str, Any] = {"text": text, "words": [list(span) for span in words]}
@@ -182,8 +195,10 @@ def _from_tokens(record: Row, labelled: bool) -> dict[str, Any]:
 def _from_entities(text: str, entities: object) -> dict[str, Any]:
     if not isinstance(entities, list | tuple):
         raise DataError(
-            f"{entities!r:.60} is no list of entities.", "A row has tokens and tags, or text and entities [{start, end, label}].",
-            "Mend the row, or name the columns (--columns tokens=...,tags=...).", column="entities",
+            f"{entities!r:.60} is no list of entities.",
+            "A row has tokens and tags, or text and entities [{start, end, label}].",
+            "Mend the row, or name the columns (--columns tokens=...,tags=...).",
+            column="entities",
         )
     spans = [_span(text, entity) for entity in entities]
     edges = {edge for start, end, _ in spans for edge in (start, end)}
@@ -194,8 +209,10 @@ def _from_entities(text: str, entities: object) -> dict[str, Any]:
         tags = tags_from_spans([(starts[start], ends[end], kind) for start, end, kind in spans], len(words))
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"the entities overlap or begin or end in white space ({error}).", "Entities are separate spans of the text.",
-            "Mend the row.", column="entities",
+            f"the entities overlap or begin or end in white space ({error}).",
+            "Entities are separate spans of the text.",
+            "Mend the row.",
+            column="entities",
         ) from error
     return {"text": text, "words": [list(word) for word in words], "tags": tags}
 
@@ -211,13 +228,15 @@ def _span(text: str, entity: object) -> tuple[int, int, str]:
             return start, end, kind
     raise DataError(
         f"{entity!r:.80} is no entity of this text of {len(text)} characters.",
-        "An entity has start, end (characters, end exclusive) and label.", "Mend the row.", column="entities",
+        "An entity has start, end (characters, end exclusive) and label.",
+        "Mend the row.",
+        column="entities",
     )
 
 
 def _split(span: tuple[int, int], edges: Iterable[int]) -> Spans:
     cuts = [span[0], *sorted(edge for edge in edges if span[0] < edge < span[1]), span[1]]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def _joined(tokens: Sequence[str]) -> tuple[str, Spans]:

@@ -39,7 +39,11 @@ def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Seque
 def _words(
     targets: Sequence[Sequence[NDArray[Any]]], logits: Sequence[Sequence[Floats]]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    pairs = [(out[t != IGNORE], t[t != IGNORE]) for row, outs in zip(targets, logits, strict=True) for t, out in zip(row, outs, strict=True)]
+    pairs = [
+        (out[t != IGNORE], t[t != IGNORE])
+        for row, outs in zip(targets, logits, strict=True)
+        for t, out in zip(row, outs, strict=True)
+    ]
     return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
 

@@ -46,7 +46,26 @@ def _input(task: Task, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(task: Task, number: int) -> dict[str, str]:
-    words = ("blue", "door", "seven", "today", "not", "good", "paper", "river", "买", "不", "好", "今天", "价格", "very", "2024", "why")
+    words = (
+        "blue",
+        "door",
+        "seven",
+        "today",
+        "not",
+        "good",
+        "paper",
+        "river",
+        "买",
+        "不",
+        "好",
+        "今天",
+        "价格",
+        "very",
+        "2024",
+        "why",
+    )
     rng = random.Random(number)
     text = " ".join(rng.choice(words) for _ in range(rng.randint(2, 20)))
-    return {"text": text, "text_pair": text[::-1]} if any(c.name == "text_pair" for c in task.columns) else {"text": text}
+    return (
+        {"text": text, "text_pair": text[::-1]} if any(c.name == "text_pair" for c in task.columns) else {"text": text}
+    )

@@ -43,10 +43,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     linear = head(model, task.outputs)
     caught = inputs_of(linear, model, chosen, pad_id)
     targets, weights = _aligned(task, chosen)
-    if task.tags_words:
-        features = _tagged(caught, chosen)
-    else:
-        features = torch.stack(caught)
+    features = _tagged(caught, chosen) if task.tags_words else torch.stack(caught)
     _fit(linear, features, targets, weights, task)
 
 

@@ -9,15 +9,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import Encoded, TextEncoder
 from luban.errors import DataError, GateError
 from luban.folder import Folder, check_target, write, write_golden, write_text
 from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical
 from luban.predict import Predictor, make_golden
-from luban.records import EpochEnd, Prepared, Rows, Step, Watch, unwatched
+from luban.records import Prepared, Rows, Step, Watch, unwatched
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
@@ -34,16 +35,6 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 "the pickles-free files that transformers reads a tokenizer from"
-
-
-class Base(Protocol):
-    """What training needs to know of a base model: see `luban.bases.Base`."""
-
-    name: str
-    path: Path
-    revision: str
-    hash: str
-    licence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +99,9 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
     from luban.training import Example
 
     if len(data.train) == 0:
-        raise DataError("there are no training rows.", "At least two rows are needed.", "Check the source.", file=data.source)
+        raise DataError(
+            "there are no training rows.", "At least two rows are needed.", "Check the source.", file=data.source
+        )
     task: Task = TASKS[data.task].fit(data.train)
     encoder = TextEncoder.open(base.path, limit=config.max_length or None)
     rows = list(data.train)
@@ -117,7 +110,9 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
         lengths = lengths_of(encoded)
         length = window_length(lengths, encoder.limit)
         encoder.limit = length
-        encoded = [e if n <= length else task.encode(r, encoder) for e, n, r in zip(encoded, lengths, rows, strict=True)]
+        encoded = [
+            e if n <= length else task.encode(r, encoder) for e, n, r in zip(encoded, lengths, rows, strict=True)
+        ]
     examples = []
     for row, one in zip(rows, encoded, strict=True):
         for window, target in zip(one.windows, task.targets(row, one), strict=True):
@@ -159,7 +154,15 @@ def fine_tune(
     return progress["history"], best
 
 
-def _loop(learner: Learner, material: Material, checkpoint: Any, progress: dict[str, Any], patience: int, curves: Any, watch: Watch) -> None:
+def _loop(
+    learner: Learner,
+    material: Material,
+    checkpoint: Any,
+    progress: dict[str, Any],
+    patience: int,
+    curves: Any,
+    watch: Watch,
+) -> None:
     saved = time.monotonic()
     for event in _guarded(learner):
         if isinstance(event, Step):
@@ -190,7 +193,9 @@ def _guarded(learner: Learner) -> Any:
         yield from learner.learn()
     except FloatingPointError as error:
         raise GateError(
-            f"Training diverged: {error}.", "The loss must stay finite.", "Lower rate (or head_rate), or use precision=fp32."
+            f"Training diverged: {error}.",
+            "The loss must stay finite.",
+            "Lower rate (or head_rate), or use precision=fp32.",
         ) from error
 
 
@@ -208,7 +213,9 @@ def _predictor(model: nn.Module, task: Task, encoder: TextEncoder) -> Predictor:
     return Predictor(task, encoder, PyTorchRuntime(model), max_rows=64, max_tokens=8192, slack=0.2)
 
 
-def _finish(model: nn.Module, material: Material, best: dict[str, Any] | None) -> tuple[Task, dict[str, float], Predictor]:
+def _finish(
+    model: nn.Module, material: Material, best: dict[str, Any] | None
+) -> tuple[Task, dict[str, float], Predictor]:
     """The best weights, calibrated on the validation rows, with their scores."""
     from luban.stages.train.calibrate import calibrated
 
@@ -224,7 +231,9 @@ def _finish(model: nn.Module, material: Material, best: dict[str, Any] | None) -
     return task, task.score(material.valid, answers), _predictor(model, task, material.encoder)
 
 
-def _fill(work: Path, predictor: Predictor, material: Material, config: TrainConfig, history: Sequence[dict[str, float]]) -> None:
+def _fill(
+    work: Path, predictor: Predictor, material: Material, config: TrainConfig, history: Sequence[dict[str, float]]
+) -> None:
     from luban.runtimes.pytorch import quiet
     from luban.stages.train.golden import golden_rows
 
