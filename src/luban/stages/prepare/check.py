@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -240,7 +241,7 @@ def is_damaged(text: str) -> bool:
 def _was_utf8(run: str, coding: str) -> bool:
     """Whether a run of characters makes sense as UTF-8 once it is written back in another coding."""
     try:
-        again = run.encode(coding).decode("utf-8")
+        again = codecs.getincrementaldecoder("utf-8")().decode(run.encode(coding))  # the last letter may be cut
     except UnicodeError:
         return False
     return len(again) < len(run) and "\ufffd" not in again

@@ -11,13 +11,13 @@ from html import unescape
 from html.parser import HTMLParser
 
 INLINE = (
-    "a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt "
-    "u var"
+    "a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub "
+    "sup tt u var"
 )
 BLOCK = (
-    "address article aside blockquote body br button center dd details div dl dt fieldset figcaption figure footer form "
-    "h1 h2 h3 h4 h5 h6 head header hr html iframe img input label li link main meta nav noscript ol option p pre script "
-    "section select style summary table tbody td textarea tfoot th thead title tr ul video"
+    "address article aside blockquote body br button center dd details div dl dt fieldset figcaption figure "
+    "footer form h1 h2 h3 h4 h5 h6 head header hr html iframe img input label li link main meta nav noscript ol "
+    "option p pre script section select style summary table tbody td textarea tfoot th thead title tr ul video"
 )
 BLOCKS, SILENT = frozenset(BLOCK.split()), frozenset({"script", "style"})
 NAMES = "|".join(sorted((INLINE + " " + BLOCK).split(), key=len, reverse=True))

@@ -46,8 +46,8 @@ def _table(path: Path, encoding: Encoding, mark: str, known: Callable[[str], boo
 
     first = [cells for _, cells in islice(rows(), 200) if not isinstance(cells, DataError)]
     if not first:
-        error = next(cells for _, cells in rows() if isinstance(cells, DataError))
-        raise error.at(file=path)
+        empty = DataError("there is no row with anything in it.", "Rows of cells were expected.", "Fill the file.")
+        raise next((cells for _, cells in rows() if isinstance(cells, DataError)), empty).at(file=path)
     head = [cell.strip() for cell in first[0]]
     named = _is_header(head, first[1:], known, plain=mark == ",")
     columns = tuple(head) if named else tuple(str(i + 1) for i in range(_width(first)))

@@ -22,16 +22,15 @@ WRAPPERS = ("data", "rows", "examples", "items", "records", "instances")
 def is_json_lines(path: Path, encoding: Encoding) -> bool:
     """Whether the first line that is not blank is a whole JSON object or array and the next one begins another."""
     filled = (line for _, line in lines(path, encoding) if line.strip())
-    start = list(islice(filled, 2))
-    if not start or not start[0].lstrip("\ufeff \t").startswith(("{", "[")):
+    start = [line.lstrip("\ufeff \t") for line in islice(filled, 2)]
+    if not start or not start[0].startswith(("{", "[")):
         return False
+    name = path.name.lower().removesuffix(".gz")
     try:
         _loads(start[0])
     except DataError:
-        return path.name.lower().removesuffix(".gz").endswith(("jsonl", "ndjson"))
-    return (len(start) == 1 and start[0].lstrip().startswith("{") and not _has_parts(_loads(start[0]))) or (
-        len(start) == 2 and start[1].lstrip().startswith(("{", "["))
-    )
+        return name.endswith(("jsonl", "ndjson"))
+    return not name.endswith(".json") if len(start) == 1 else start[1].startswith(("{", "["))
 
 
 def json_lines(path: Path, encoding: Encoding) -> Table:

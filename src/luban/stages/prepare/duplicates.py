@@ -1,7 +1,7 @@
 """Equal and nearly equal texts among many: exact by normalised text, near by MinHash; numpy only.
 
 MinHash and its bands: Broder, On the resemblance and containment of documents, 1997; Leskovec, Rajaraman, Ullman,
-Mining of Massive Datasets, chapter 3. Candidates are verified on their shingles, so that nothing is reported that is not near.
+Mining of Massive Datasets, chapter 3. Candidates are verified on their shingles: nothing is reported that is not near.
 """
 
 from __future__ import annotations
