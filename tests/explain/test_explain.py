@@ -112,6 +112,18 @@ def test_a_word_of_several_pieces_is_weighed_as_one() -> None:
     assert weights(explain(predictor, "unseen", target="good")) == {"unseen": 4}
 
 
+def test_characters_that_one_piece_covers_are_one_word() -> None:
+    from tokenizers import Tokenizer, models
+
+    pieces = Tokenizer(
+        models.Unigram([("<unk>", 0.0), ("▁", -3.0), ("服务", -1.0), ("好", -1.0), ("，", -1.0)], unk_id=0)
+    )
+    made = TASKS["text-classification"](LABELS["text-classification"])
+    numbers = np.array([[0, 0, 0]] * 2 + [[0, 2, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32)
+    predictor = Predictor(made, TextEncoder(pieces), Linear(numbers))
+    assert weights(explain(predictor, "服务好，好", target="good")) == {"服务": 2, "好": 1, "，": 0}
+
+
 def test_integrated_gradients_and_shapley_explain_the_same_score(predictors: dict[str, Predictor]) -> None:
     one, other = (explain(predictors["text-classification"], "the room was good", method=m) for m in METHOD_NAMES)
     assert one.score == pytest.approx(other.score, abs=1e-4)

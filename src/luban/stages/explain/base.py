@@ -7,9 +7,10 @@ class its logit, for a regression the value, for a tagger the logit of one tag a
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -71,19 +72,33 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 
 
 def located(encoded: Encoded, row: Row, encoder: TextEncoder) -> tuple[Word, ...]:
-    """The words of a row with the sub-words each was read as; words that were not read are left out."""
+    """The words of a row with the sub-words each was read as; words that were not read are left out.
+
+    Words that one sub-word covers together (Chinese characters of one piece) are one word here.
+    """
     text = shown_text(row)
-    spans = list(encoded.words) if encoded.words else word_spans(text)
-    if not spans:
-        return ()
-    starts = [start for start, _ in spans]
-    places: list[list[tuple[int, int]]] = [[] for _ in spans]
-    for w, offsets in enumerate(_offsets(encoded, row, encoder)):
-        for position, (start, end) in enumerate(offsets):
-            if start >= 0 and end > start:
-                found = bisect_right(starts, max(start, end - 1)) - 1
-                places[max(0, found)].append((w, position))
-    return tuple(Word(s, e, tuple(at)) for (s, e), at in zip(spans, places, strict=True) if at)
+    spans = list(encoded.words) or word_spans(text)
+    read = [
+        (w, position, first, last)
+        for w, offsets in enumerate(_offsets(encoded, row, encoder))
+        for position, (start, end) in enumerate(offsets)
+        if start >= 0
+        for first, last in [_covered(spans, start, end)]
+        if first <= last
+    ]
+    joined = {i for _, _, first, last in read for i in range(first + 1, last + 1)}
+    heads = [i for i in range(len(spans)) if i not in joined]
+    places: dict[int, list[tuple[int, int]]] = {i: [] for i in heads}
+    for w, position, first, _ in read:
+        places[heads[bisect_right(heads, first) - 1]].append((w, position))
+    ends = {head: spans[following - 1][1] for head, following in pairwise([*heads, len(spans)])}
+    return tuple(Word(spans[i][0], ends[i], tuple(at)) for i, at in places.items() if at)
+
+
+def _covered(spans: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """Indices of the first and the last word that overlaps the characters start..end; first > last where none does."""
+    first = bisect_right(spans, start, key=lambda span: span[1])
+    return first, bisect_left(spans, end, key=lambda span: span[0]) - 1
 
 
 def _offsets(encoded: Encoded, row: Row, encoder: TextEncoder) -> list[list[tuple[int, int]]]:

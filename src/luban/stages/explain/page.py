@@ -13,12 +13,14 @@ from luban.records import Evidence, WordWeight
 STRONG = 0.5
 "share of the largest weight from which a word is underlined"
 FAINT = 0.04
+SMALL = 0.005
 STYLE = """<style>
 .luban-why{--ink:#1b1b1b;--dim:#5c5c5c;--line:#d8d8d8;--for:217,119,6;--against:37,99,235;--most:.62;
  color:var(--ink);font:16px/1.9 system-ui,"Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;
- max-width:46rem;border:1px solid var(--line);border-radius:8px;padding:.9rem 1.1rem;overflow-wrap:anywhere}
+ max-width:46rem;border:1px solid var(--line);border-radius:8px;padding:.9rem 1.1rem;margin:.5rem 0;
+ overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){.luban-why{--ink:#ececec;--dim:#a8a8a8;--line:#444;--for:245,158,11;
- --against:96,165,250;--most:.5}}
+ --against:96,165,250;--most:.6}}
 .luban-why p{margin:0 0 .5rem;white-space:pre-wrap}
 .luban-why .head,.luban-why .foot{color:var(--dim);font-size:.8125rem;line-height:1.5;white-space:normal}
 .luban-why .foot{margin:0}
@@ -52,13 +54,14 @@ def to_html(text: str, evidence: Evidence) -> str:
     pieces = "".join(_marked(segment, weight, weight / most) for segment, weight in to_text(text, evidence))
     best = ", ".join(f"{_word(word)} {word.weight:+.2f}" for word in evidence.top())
     strongest = f"Most for it: {best}. " if best else "No word speaks for it. "
+    left = f"; not accounted for {evidence.gap:+.2f}" if abs(evidence.gap) >= SMALL else ""
     return (
         f'<meta charset="utf-8"><meta name="color-scheme" content="light dark">{STYLE}\n'
         f'<section class="luban-why"><p class="head">Why <b>{escape(evidence.target)}</b>: '
         f'<mark class="for strong" style="--s:.7">for</mark> &nbsp;'
         f'<mark class="against strong" style="--s:.7">against</mark></p>\n<p>{pieces}</p>\n'
         f'<p class="foot">{strongest}Score {evidence.score:.2f}; without any word {evidence.base_score:.2f}; '
-        f"method {escape(evidence.method)}; not accounted for {evidence.gap:+.2g}.</p></section>\n"
+        f"method {escape(evidence.method)}{left}.</p></section>\n"
     )
 
 

@@ -22,7 +22,7 @@ from luban.stages.explain.base import Question, Word
 
 EXACT = 6
 "words up to which all coalitions are tried"
-EVALUATIONS = 96
+EVALUATIONS = 64
 LEAST_EVALUATIONS = 32
 SUBWORDS = 8192
 "sub-words read for one explanation, about; long windows are evaluated less often, their words in larger groups"
@@ -39,7 +39,7 @@ def shapley(predictor: Predictor, question: Question) -> Evidence:
     """
     longest = max((len(window.ids) for window in question.encoded.windows), default=1)
     budget = max(LEAST_EVALUATIONS, min(EVALUATIONS, SUBWORDS // longest))
-    players = grouped(question.words, max(EXACT, budget // 4))
+    players = grouped(question.words, max(EXACT, budget // 3))
     game = Game(predictor, question, players)
     everyone: Coalition = frozenset(range(len(players)))
     weights = exact(game, len(players)) if len(players) <= EXACT else sampled(game, len(players), budget)
