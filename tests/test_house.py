@@ -66,6 +66,7 @@ ABOUT = {
     "stages/serve/": {"fastapi", "starlette", "uvicorn", "prometheus_client", "orjson"},
     "stages/train/checkpoint.py": {"torch"},
     "stages/train/forecast.py": {"torch"},
+    "stages/train/loop.py": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
     "stages/train/probe.py": {"torch"},
 }

@@ -55,7 +55,7 @@ class TrainConfig(Section):
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dropout: float = Field(-1, le=1, description="dropout of the encoder; -1: by task")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    smoothing: float = Field(-1, lt=1, description="label smoothing; -1: by task")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
     probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from luban.encoding import TextEncoder, collate
 from luban.folder import Folder, write, write_golden
@@ -82,7 +83,7 @@ def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -
     from luban.runtimes.pytorch import quiet
 
     path.mkdir(parents=True, exist_ok=True)
-    size = _tiny_tokenizer(path)
+    size = _save_tokenizer(path)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * hidden,
@@ -141,8 +142,8 @@ class TaskContract:
     task: ClassVar[type[Task]]
     rows: ClassVar[list[dict[str, Any]]]
 
-    def encoder(self, tmp_path: Path, limit: int | None = None) -> TextEncoder:
-        return TextEncoder.open(tiny_base(tmp_path / "base"), limit=limit)
+    def encoder(self, limit: int = 64) -> TextEncoder:
+        return tiny_encoder(limit)
 
     def fitted(self) -> tuple[Task, list[dict[str, Any]]]:
         parsed = [self.task.parse(row) for row in self.rows]
@@ -163,44 +164,44 @@ class TaskContract:
         parsed = [self.task.parse(row) for row in self.rows]
         assert self.task.fit(parsed).labels == self.task.fit(parsed[::-1]).labels
 
-    def test_the_parts_of_a_row_weigh_one(self, tmp_path: Path) -> None:
+    def test_the_parts_of_a_row_weigh_one(self) -> None:
         task, rows = self.fitted()
-        encoder = self.encoder(tmp_path, limit=8)
+        encoder = self.encoder(8)
         for row in rows:
             assert abs(sum(window.weight for window in task.encode(row, encoder).windows) - 1.0) < 1e-6
 
-    def test_no_window_is_longer_than_the_limit_and_each_has_a_target(self, tmp_path: Path) -> None:
+    def test_no_window_is_longer_than_the_limit_and_each_has_a_target(self) -> None:
         task, rows = self.fitted()
-        encoder = self.encoder(tmp_path, limit=8)
+        encoder = self.encoder(8)
         for row in rows:
             encoded = task.encode(row, encoder)
             assert max(len(window.ids) for window in encoded.windows) <= 8
             assert len(task.targets(row, encoded)) == len(encoded.windows)
 
-    def test_perfect_logits_score_perfectly(self, tmp_path: Path) -> None:
+    def test_perfect_logits_score_perfectly(self) -> None:
         task, rows = self.fitted()
-        encoder = self.encoder(tmp_path)
+        encoder = self.encoder()
         answers = []
         for row in rows:
             encoded = task.encode(row, encoder)
             answers.append(task.decode(encoded, [self.perfect(task, target) for target in task.targets(row, encoded)]))
         assert task.score(rows, answers)[task.main_score] > 0.999
 
-    def test_an_answer_survives_json(self, tmp_path: Path) -> None:
+    def test_an_answer_survives_json(self) -> None:
         task, rows = self.fitted()
-        encoded = task.encode(rows[0], self.encoder(tmp_path))
+        encoded = task.encode(rows[0], self.encoder())
         width = [(len(w.ids), task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
         answer = task.decode(encoded, [np.zeros(shape, dtype=np.float32) for shape in width])
         assert isinstance(answer, Prediction)
         assert json.loads(json.dumps(answer.as_json())) == answer.as_json()
 
-    def test_the_loss_falls_along_its_gradient(self, tmp_path: Path) -> None:
+    def test_the_loss_falls_along_its_gradient(self) -> None:
         import torch
 
         from luban.training import Example, padded_targets
 
         task, rows = self.fitted()
-        encoded = [task.encode(row, self.encoder(tmp_path)) for row in rows]
+        encoded = [task.encode(row, self.encoder()) for row in rows]
         examples = [Example(e.windows[0], task.targets(r, e)[0], 1.0) for r, e in zip(rows, encoded, strict=True)]
         targets = torch.from_numpy(padded_targets(examples))
         longest = max(len(example.window.ids) for example in examples)
@@ -208,7 +209,8 @@ class TaskContract:
         logits = torch.zeros(shape, requires_grad=True)
         before = task.loss(logits, targets, torch.ones(len(rows)), 0.0)
         (gradient,) = torch.autograd.grad(before, logits)
-        assert float(task.loss(logits - 0.1 * gradient, targets, torch.ones(len(rows)), 0.0)) < float(before)
+        after = task.loss(logits - 0.1 * gradient, targets, torch.ones(len(rows)), 0.0)
+        assert after.item() < before.item()
 
     def perfect(self, task: Task, target: Any) -> Any:
         """Logits that say ``target`` as loudly as they can."""
@@ -260,9 +262,12 @@ class RuntimeContract:
         assert folder.golden()
 
 
-def _tiny_tokenizer(path: Path) -> int:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+def tiny_encoder(limit: int = 64, *, max_windows: int = 64) -> TextEncoder:
+    """The tiny base's tokenizer by itself."""
+    return TextEncoder(_tiny_tokenizer(), limit=limit, max_windows=max_windows)
 
+
+def _tiny_tokenizer() -> Tokenizer:
     letters = string.ascii_lowercase + string.digits
     pieces = [
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *"，。！？：；、", *letters,
@@ -273,17 +278,18 @@ def _tiny_tokenizer(path: Path) -> int:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )  # fmt: skip
-    tokenizer.save(str(path / "tokenizer.json"))
-    kept = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": "[PAD]",
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-    }
-    (path / "tokenizer_config.json").write_text(
-        json.dumps(kept | {"sep_token": "[SEP]", "mask_token": "[MASK]"}), encoding="utf8"
     )
-    return len(vocabulary)
+    return tokenizer
+
+
+def _save_tokenizer(path: Path) -> int:
+    """Tokenizer files of the tiny base; returns the size of the vocabulary."""
+    tokenizer = _tiny_tokenizer()
+    tokenizer.save(str(path / "tokenizer.json"))
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    config = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    (path / "tokenizer_config.json").write_text(config, encoding="utf8")
+    return int(tokenizer.get_vocab_size())

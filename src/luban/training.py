@@ -75,6 +75,7 @@ class Learner:
         per_epoch = len(self.order(0))
         self.total = max(1, math.ceil(per_epoch * schedule.epochs))
         self.done = 0
+        self.losses: list[float] = []
 
     def order(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, as indices of examples."""
@@ -99,6 +100,12 @@ class Learner:
             if self.done >= position or self.done >= self.total:
                 yield EpochEnd(epoch, self.done, self.total, last=self.done >= self.total)
 
+    def mean_loss(self) -> float:
+        """Mean training loss since it was last asked for; 0 where no step was taken."""
+        mean = sum(self.losses) / max(1, len(self.losses))
+        self.losses.clear()
+        return mean
+
     def probe(self, batch: Sequence[int]) -> None:
         """Forward and backward of one batch without a step: to see what it takes."""
         self.model.train()
@@ -111,6 +118,7 @@ class Learner:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
+            "losses": list(self.losses),
             "rng": torch.get_rng_state(),
         }
 
@@ -119,6 +127,7 @@ class Learner:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.done = int(state["done"])
+        self.losses = list(state["losses"])
         torch.set_rng_state(state["rng"])
 
     def _step(self, batch: Sequence[int], epoch: int) -> Step:
@@ -133,6 +142,7 @@ class Learner:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.done += 1
+        self.losses.append(loss)
         tokens = sum(self.lengths[i] for i in batch)
         return Step(self.done, self.total, epoch, loss, self.schedule.rate * factor, len(batch), tokens, norm)
 

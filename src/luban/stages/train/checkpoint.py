@@ -33,8 +33,9 @@ class Checkpoint:
         number = state["done"]
         name = f"state-{number}.safetensors"
         save_file(_unshared(tensors), self.path / f".{name}")
+        kept = {"key": self.key, "done": number, "losses": state["losses"], "progress": progress}
         (self.path / f".{name}").replace(self.path / name)
-        write_text(self.path / "state.json", json.dumps({"key": self.key, "done": number, "progress": progress}))
+        write_text(self.path / "state.json", json.dumps(kept))
         for old in self.path.glob("state-*.safetensors"):
             if old.name != name:
                 old.unlink()
@@ -56,9 +57,12 @@ class Checkpoint:
         groups = learner_state["optimiser"]["param_groups"]
         model = {name: tensors[f"model.{name}"] for name in learner_state["model"]}
         state = {
-            "model": model, "optimiser": {"state": moments, "param_groups": groups}, "done": kept["done"],
+            "model": model,
+            "optimiser": {"state": moments, "param_groups": groups},
+            "done": kept["done"],
+            "losses": kept["losses"],
             "rng": tensors["rng"],
-        }  # fmt: skip
+        }
         return state, kept["progress"]
 
     def save_best(self, weights: dict[str, Tensor]) -> None:

@@ -21,30 +21,41 @@ LENGTH_SHARE = 0.995
 def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words
-    batch_rows = config.batch_rows or (16 if rows < 2_000 or tagger else 32)
+    batch_rows = config.batch_rows or (16 if tagger or rows < 2_000 else 32)
     rate = config.rate or (3e-4 if tagger else 1e-4)
     return Schedule(
-        epochs=config.epochs or epochs(rows, tagger=tagger),
+        epochs=config.epochs or (tagger_epochs(rows) if tagger else epochs(rows / task.outputs)),
         rate=rate,
-        head_rate=config.head_rate or rate * 5,
+        head_rate=config.head_rate or rate * 3,
         batch_rows=batch_rows,
         batch_tokens=config.batch_tokens or batch_rows * 128,
         micro_tokens=config.batch_tokens or batch_rows * 128,
         warmup=config.warmup,
         decay=config.decay,
         clip=config.clip,
-        smoothing=config.smoothing,
+        smoothing=smoothing(config, task),
         bf16=config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16()),
         seed=config.seed,
     )
 
 
-def epochs(rows: int, *, tagger: bool) -> float:
-    """Few rows are seen more often: about 2,000 to 10,000 steps whatever their number."""
-    for most, count in ((1_000, 10), (5_000, 8), (12_000, 6), (30_000, 4), (100_000, 3)):
-        if rows <= most:
-            return float(count)
-    return 2.0
+def smoothing(config: TrainConfig, task: Task) -> float:
+    """A tenth where there are many classes to confuse; none for two classes, several labels, tags or numbers."""
+    if config.smoothing >= 0:
+        return config.smoothing
+    return 0.1 if len(task.labels) > 2 and task.main_score == "accuracy" else 0.0
+
+
+def epochs(rows_a_label: float) -> float:
+    """Passes over the rows of a classifier: the fewer rows a label has, the more often they are seen."""
+    return next(
+        (count for most, count in ((50, 12.0), (150, 8.0), (1_000, 4.0), (6_000, 2.0)) if rows_a_label <= most), 1.0
+    )
+
+
+def tagger_epochs(rows: int) -> float:
+    """Passes over the rows of a tagger."""
+    return next((count for most, count in ((1_000, 12.0), (5_000, 8.0), (12_000, 3.0)) if rows <= most), 2.0)
 
 
 def window_length(lengths: Sequence[int], limit: int) -> int:
