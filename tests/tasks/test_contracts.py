@@ -1,0 +1,61 @@
+"""Every task keeps the contract that ships in luban.testing."""
+
+from __future__ import annotations
+
+import pytest
+
+from luban.tasks import TASKS
+from luban.tasks.multi_label_classification import MultiLabelClassification
+from luban.tasks.text_classification import TextClassification
+from luban.tasks.text_pair import TextPair
+from luban.tasks.text_regression import TextRegression
+from luban.tasks.token_classification import TokenClassification
+from luban.testing import SAMPLES, TaskContract
+
+SCORED = [row | {"label": value} for row, value in zip(SAMPLES["text-pair"], ("4.5", "0.2", "5", "1"), strict=True)]
+
+
+class TestTextClassification(TaskContract):
+    task = TextClassification
+    rows = SAMPLES["text-classification"]
+
+
+class TestMultiLabelClassification(TaskContract):
+    task = MultiLabelClassification
+    rows = SAMPLES["multi-label-classification"]
+
+
+class TestTextRegression(TaskContract):
+    task = TextRegression
+    rows = SAMPLES["text-regression"]
+
+
+class TestTextPair(TaskContract):
+    task = TextPair
+    rows = SAMPLES["text-pair"]
+
+
+class TestScoredTextPair(TaskContract):
+    task = TextPair
+    rows = SCORED
+
+
+class TestTokenClassification(TaskContract):
+    task = TokenClassification
+    rows = SAMPLES["token-classification"]
+
+
+def test_the_table_of_tasks_is_known() -> None:
+    assert list(TASKS) == [
+        "text-classification",
+        "multi-label-classification",
+        "text-regression",
+        "text-pair",
+        "token-classification",
+    ]
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_task_stands_under_its_own_name_and_has_samples(name: str) -> None:
+    assert TASKS[name].name == name
+    assert len(SAMPLES[name]) >= 4
