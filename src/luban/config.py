@@ -57,6 +57,9 @@ class TrainConfig(Section):
     dropout: float = Field(-1, le=1, description="dropout of the encoder; -1: by task")
     smoothing: float = Field(-1, lt=1, description="label smoothing; -1: by task")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
+    pooling: Literal["auto", "first", "mean"] = Field(
+        "auto", description="what a classifier reads: the first token or the mean of all; auto tries both on the frozen base"
+    )
     probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic of the matrix products; auto asks the processor"

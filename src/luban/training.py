@@ -84,21 +84,20 @@ class Learner:
         )
 
     def learn(self) -> Iterator[Step | EpochEnd]:
-        """Train from where the learner stands to the schedule's end; raises FloatingPointError if the loss is not finite."""
+        """Train from where the learner stands to the schedule's end; raises FloatingPointError if the loss is not finite.
+
+        A learner that was restored at the very end of an epoch gives that `EpochEnd` once more.
+        """
         position = 0
         epoch = 0
-        while self.done < self.total:
-            order = self.order(epoch)
-            for batch in order:
+        while position < self.total:
+            for batch in self.order(epoch)[: self.total - position]:
                 position += 1
-                if position <= self.done:
-                    continue
-                if self.done >= self.total:
-                    break
-                yield self._step(batch, epoch)
+                if position > self.done:
+                    yield self._step(batch, epoch)
             epoch += 1
-            if self.done >= position or self.done >= self.total:
-                yield EpochEnd(epoch, self.done, self.total, last=self.done >= self.total)
+            if self.done == position:
+                yield EpochEnd(epoch, self.done, self.total, last=self.done == self.total)
 
     def mean_loss(self) -> float:
         """Mean training loss since it was last asked for; 0 where no step was taken."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,7 +29,7 @@ class Checkpoint:
             tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
         tensors["rng"] = state["rng"]
         number = state["done"]
-        name = f"state-{number}.safetensors"
+        name = self._weights(number).name
         save_file(_unshared(tensors), self.path / f".{name}")
         kept = {"key": self.key, "done": number, "losses": state["losses"], "progress": progress}
         (self.path / f".{name}").replace(self.path / name)
@@ -40,30 +38,32 @@ class Checkpoint:
             if old.name != name:
                 old.unlink()
 
-    def load(self, learner_state: dict[str, Any]) -> tuple[dict[str, Any], Progress] | None:
-        """State and progress of an interrupted run with the same key, shaped like ``learner_state``; else None."""
+    def progress(self) -> Progress | None:
+        """What the caller of `save` wanted remembered, of an interrupted run with the same key; else None."""
         try:
             kept = json.loads((self.path / "state.json").read_text(encoding="utf8"))
-            if kept["key"] != self.key:
-                return None
-            tensors = load_file(self.path / f"state-{kept['done']}.safetensors")
-        except (OSError, ValueError, KeyError, SafetensorError):
+        except (OSError, ValueError):
             return None
+        whole = isinstance(kept, dict) and kept.get("key") == self.key and self._weights(kept["done"]).is_file()
+        return dict(kept["progress"]) if whole else None
+
+    def load(self, learner_state: dict[str, Any]) -> dict[str, Any]:
+        """The saved state, shaped like ``learner_state``; only after `progress` has found one."""
+        kept = json.loads((self.path / "state.json").read_text(encoding="utf8"))
+        tensors = load_file(self._weights(kept["done"]))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, index, part = name.split(".", 2)
                 moments.setdefault(int(index), {})[part] = value
         groups = learner_state["optimiser"]["param_groups"]
-        model = {name: tensors[f"model.{name}"] for name in learner_state["model"]}
-        state = {
-            "model": model,
+        return {
+            "model": {name: tensors[f"model.{name}"] for name in learner_state["model"]},
             "optimiser": {"state": moments, "param_groups": groups},
             "done": kept["done"],
             "losses": kept["losses"],
             "rng": tensors["rng"],
         }
-        return state, kept["progress"]
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """The best weights so far."""
@@ -74,9 +74,8 @@ class Checkpoint:
         """The best weights."""
         return load_file(self.path / "best.safetensors")
 
-    def remove(self) -> None:
-        """Forget the run; logs beside it stay."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def _weights(self, done: int) -> Path:
+        return self.path / f"state-{done}.safetensors"
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

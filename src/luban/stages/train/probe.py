@@ -15,16 +15,18 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from luban.config import TrainConfig
 from luban.encoding import IGNORE, batches, collate
 from luban.runtimes.pytorch import PyTorchRuntime
 from luban.stages.train.model import head, pooler
+from luban.stages.train.pooling import add_mean_layer, encoder_of, first_and_mean, pooled
 from luban.tasks.base import Task
 from luban.training import Example
 
 MAX_ROWS = 20_000
 "features of more rows move the probe little and cost a pass over them"
-RIDGE = 10.0
-"over the number of rows, at least a thousandth: few rows overfit a probe as they overfit anything"
+RIDGE = 60.0
+"over the number of rows: few rows overfit a probe, and a head that fits them all leaves the body nothing to learn"
 NEARLY_LINEAR = 0.3
 "scale inside the tanh: three standard deviations reach 0.9, where tanh still tells values apart"
 SMALLEST_SPREAD = 0.1
@@ -32,19 +34,43 @@ SMALLEST_SPREAD = 0.1
 ITERATIONS = 60
 
 
-def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad_id: int, seed: int) -> None:
-    """Set the head (and a BERT pooler) from the frozen features of up to `MAX_ROWS` windows."""
+def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad_id: int, config: TrainConfig) -> bool:
+    """Set the head from the frozen features of up to `MAX_ROWS` windows, and before it, where the base has BERT's layers
+    and a pooler, choose between the first token and the mean of all (``config.pooling``); returns whether it is the mean."""
+    averages = False
     chosen = list(examples)
     if len(chosen) > MAX_ROWS:
-        chosen = random.Random(seed).sample(chosen, MAX_ROWS)
-    dense = pooler(model)
-    if dense is not None and not task.tags_words:
-        _standardise(dense, inputs_of(dense, model, chosen[:4000], pad_id))
-    linear = head(model, task.outputs)
-    caught = inputs_of(linear, model, chosen, pad_id)
+        chosen = random.Random(config.seed).sample(chosen, MAX_ROWS)
     targets, weights = _aligned(task, chosen)
-    features = _tagged(caught, chosen) if task.tags_words else torch.stack(caught)
-    _fit(linear, features, targets, weights, task)
+    linear, dense = head(model, task.outputs), pooler(model)
+    if task.tags_words:
+        features = _tagged(inputs_of(linear, model, chosen, pad_id), chosen)
+    elif dense is None or encoder_of(model) is None:
+        features = torch.stack(inputs_of(linear, model, chosen, pad_id))
+    else:
+        first, mean = first_and_mean(model, chosen, pad_id)
+        averaged = pooled(first, mean, float(getattr(model.config, "layer_norm_eps", 1e-12)))
+        averages = config.pooling == "mean"
+        if config.pooling == "auto":
+            averages = _better(averaged, first, targets, weights, task)
+        if averages:
+            add_mean_layer(model, seed=config.seed)
+            first = averaged
+        features = standardise(dense, first)
+    fit(linear, features, targets, weights, task)
+    return averages
+
+
+def _better(left: Tensor, right: Tensor, targets: Tensor, weights: Tensor, task: Task) -> bool:
+    """Whether a probe on ``left`` has the lower loss on rows it did not see (every fourth)."""
+    held = torch.arange(len(targets)) % 4 == 0
+    losses = []
+    for features in (left, right):
+        probe = nn.Linear(features.shape[1], task.outputs)
+        fit(probe, features[~held], targets[~held], weights[~held], task)
+        with torch.no_grad():
+            losses.append(float(task.loss(probe(features[held]), targets[held], weights[held], 0.0)))
+    return losses[0] < losses[1]
 
 
 def inputs_of(module: nn.Linear, model: nn.Module, examples: Sequence[Example], pad_id: int) -> list[Tensor]:
@@ -70,12 +96,13 @@ def _caught(module: nn.Linear) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _standardise(dense: nn.Linear, features: list[Tensor]) -> None:
-    values = torch.stack(features)
-    mean, spread = values.mean(0), _spread(values)
+def standardise(dense: nn.Linear, features: Tensor) -> Tensor:
+    """Make a BERT pooler a near-linear standardisation of these features; returns what it makes of them."""
+    mean, spread = features.mean(0), _spread(features)
     with torch.no_grad():
         dense.weight.copy_(torch.diag(NEARLY_LINEAR / spread))
         dense.bias.copy_(-NEARLY_LINEAR * mean / spread)
+    return torch.tanh((features - mean) / spread * NEARLY_LINEAR)
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -96,7 +123,8 @@ def _tagged(features: list[Tensor], examples: Sequence[Example]) -> Tensor:
     return torch.cat([f[torch.from_numpy(e.target != IGNORE)] for f, e in zip(features, examples, strict=True)])
 
 
-def _fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, task: Task) -> None:
+def fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, task: Task) -> None:
+    """Fit a ridge-penalised linear model on standardised features and fold the standardisation into ``linear``."""
     mean, spread = features.mean(0), _spread(features)
     scaled = (features - mean) / spread
     probe = nn.Linear(linear.in_features, linear.out_features)

@@ -14,6 +14,8 @@ from luban.encoding import Encoded
 from luban.tasks.base import Task
 from luban.training import Schedule, multiplies_bf16
 
+FEW = 2_000
+"rows under which a classifier takes smaller steps: its probed head is nearly right and the body is easily spoilt"
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"
 
@@ -21,8 +23,8 @@ LENGTH_SHARE = 0.995
 def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words
-    batch_rows = config.batch_rows or (16 if tagger or rows < 2_000 else 32)
-    rate = config.rate or (3e-4 if tagger else 1e-4)
+    batch_rows = config.batch_rows or (16 if tagger or rows < FEW else 32)
+    rate = config.rate or (3e-4 if tagger else 3e-5 if rows < FEW else 5e-5)
     return Schedule(
         epochs=config.epochs or (tagger_epochs(rows) if tagger else epochs(rows / task.outputs)),
         rate=rate,

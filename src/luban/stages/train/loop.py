@@ -1,0 +1,119 @@
+"""One run of the loop with everything around it: probe, forecast, dev scores, checkpoints, curves, early stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from luban.config import TrainConfig
+from luban.errors import GateError
+from luban.records import EpochEnd, Step, Watch, unwatched
+from luban.runtimes.pytorch import device
+from luban.stages.train.checkpoint import Checkpoint
+from luban.stages.train.forecast import forecast
+from luban.stages.train.material import Material, dev_scores
+from luban.stages.train.pooling import add_mean_layer
+from luban.stages.train.probe import start_head
+from luban.stages.train.sinks import Curves
+from luban.training import Learner, Schedule
+
+CHECKPOINT_SECONDS = 120.0
+"an interrupted run loses at most this much, besides what it lost at the last epoch's end"
+
+
+@dataclass
+class Run:
+    """A run in the folder ``path``; ``key`` says whose it is, so that only the same run is resumed.
+
+    ``progress`` is what a resumed run must remember: ``history`` of dev scores, the ``best`` of them, and for how many
+    evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`).
+    """
+
+    path: Path
+    key: str
+    config: TrainConfig
+    watch: Watch = unwatched
+    progress: dict[str, Any] = field(
+        default_factory=lambda: {"history": [], "best": None, "stale": 0, "averages": False}
+    )
+
+    def fine_tune(self, model: nn.Module, material: Material, plan: Schedule) -> dict[str, Any] | None:
+        """Train the model; returns the best weights, or None where there were no validation rows to choose by."""
+        model.to(device())
+        checkpoint = Checkpoint(self.path / "checkpoint", self.key)
+        kept = checkpoint.progress()
+        pad_id = material.encoder.pad_id
+        if kept is not None:
+            self.progress = kept
+            if kept["averages"]:
+                add_mean_layer(model, seed=self.config.seed)
+        elif self.config.probe:
+            averages = start_head(model, material.task, material.examples, pad_id=pad_id, config=self.config)
+            self.progress["averages"] = averages
+        learner = Learner(model, material.task, plan, pad_id=pad_id, examples=material.examples)
+        self.watch(forecast(learner, self.config.memory))
+        torch.manual_seed(self.config.seed)
+        if kept is not None:
+            learner.restore(checkpoint.load(learner.state()))
+        recipe = {**asdict(plan), "task": material.task.name}
+        with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
+            self._loop(learner, material, checkpoint, curves)
+        return checkpoint.best() if self.progress["best"] is not None else None
+
+    def _loop(self, learner: Learner, material: Material, checkpoint: Checkpoint, curves: Curves) -> None:
+        if self._stale():
+            return
+        saved = time.monotonic()
+        for event in _guarded(learner):
+            if isinstance(event, Step):
+                curves.log({"train/loss": event.loss, "train/rate": event.rate}, event.done)
+                self.watch(event)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    checkpoint.save(learner.state(), self.progress)
+                    saved = time.monotonic()
+                continue
+            if self.progress["history"] and self.progress["history"][-1]["step"] == event.done:
+                continue  # this epoch was judged before the run was interrupted
+            scores = dev_scores(learner.model, material)
+            curves.log({f"valid/{name}": value for name, value in scores.items()}, event.done)
+            self._judge(event, scores, material.task.main_score, learner, checkpoint)
+            checkpoint.save(learner.state(), self.progress)
+            saved = time.monotonic()
+            self.watch(replace(event, extra=scores))
+            if self._stale():
+                return
+
+    def _judge(
+        self, event: EpochEnd, scores: dict[str, float], main: str, learner: Learner, checkpoint: Checkpoint
+    ) -> None:
+        """Remember the scores; keep the weights where they are the best so far."""
+        self.progress["history"].append(
+            {"epoch": event.epoch, "step": event.done, "loss": learner.mean_loss(), **scores}
+        )
+        if main not in scores:
+            return
+        if self.progress["best"] is None or scores[main] > self.progress["best"]:
+            self.progress["best"], self.progress["stale"] = scores[main], 0
+            checkpoint.save_best(learner.model.state_dict())
+        else:
+            self.progress["stale"] += 1
+
+    def _stale(self) -> bool:
+        return bool(self.progress["stale"] >= self.config.patience)
+
+
+def _guarded(learner: Learner) -> Iterator[Step | EpochEnd]:
+    try:
+        yield from learner.learn()
+    except FloatingPointError as error:
+        raise GateError(
+            f"Training diverged: {error}.",
+            "The loss must stay finite.",
+            "Lower rate (or head_rate), or use precision=fp32.",
+        ) from error

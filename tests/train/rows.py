@@ -1,0 +1,27 @@
+"""Rows that can be learnt in seconds by a tiny model, and what training needs around them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from luban.bases import Base, find
+from luban.config import TrainConfig
+from luban.records import Prepared
+from luban.tasks import TASKS
+from luban.testing import SAMPLES, tiny_base
+
+
+def prepared(task: str = "text-classification", times: int = 6) -> Prepared:
+    """A task's samples, several times over: they are to be learnt by heart, not to be generalised from."""
+    rows = [TASKS[task].parse(row) for row in SAMPLES[task]] * times
+    return Prepared(task, "samples", rows, rows[: len(SAMPLES[task]) * 2], [], (), {"text": "text"}, f"{task}-{times}")
+
+
+def base(tmp_path: Path) -> Base:
+    return find(str(tiny_base(tmp_path / "base")))
+
+
+def config(**values: object) -> TrainConfig:
+    """Few steps, no logs, one thread."""
+    chosen: dict[str, object] = {"epochs": 2, "rate": 1e-3, "log": (), "batch_rows": 8, "threads": 1, **values}
+    return TrainConfig.model_validate(chosen)

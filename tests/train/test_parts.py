@@ -1,0 +1,137 @@
+"""The parts of training, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luban.config import TrainConfig
+from luban.stages.train.material import encode
+from luban.stages.train.model import build, head
+from luban.stages.train.pooling import add_mean_layer, first_and_mean, pooled
+from luban.stages.train.probe import fit, start_head
+from luban.stages.train.recipe import epochs, schedule, tagger_epochs, window_length
+from luban.tasks import TASKS
+from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
+from tests.train.rows import base, config, prepared
+
+LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=200)
+
+
+@given(LENGTHS, st.integers(1, 16), st.integers(200, 2000), st.integers(0, 9))
+def test_every_row_is_in_one_batch_and_no_batch_is_too_large(
+    lengths: list[int], rows: int, tokens: int, seed: int
+) -> None:
+    batches = bucketed(lengths, rows, tokens, seed=seed)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= rows for batch in batches)
+    assert all(len(batch) * max(lengths[i] for i in batch) <= tokens for batch in batches if len(batch) > 1)
+
+
+@given(LENGTHS, st.integers(1, 400))
+def test_micro_batches_part_a_batch_without_loss(lengths: list[int], tokens: int) -> None:
+    parts = micro_batches(range(len(lengths)), lengths, tokens)
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+    assert all(len(part) == 1 or len(part) * max(lengths[i] for i in part) <= tokens for part in parts)
+
+
+def test_the_order_depends_on_the_epoch_and_not_on_when_it_is_asked() -> None:
+    lengths = [3, 5, 7, 9] * 50
+    assert bucketed(lengths, 4, 100, seed=1) == bucketed(lengths, 4, 100, seed=1)
+    assert bucketed(lengths, 4, 100, seed=1) != bucketed(lengths, 4, 100, seed=2)
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_rate_rises_to_its_peak_and_falls(total: int, warmup: float) -> None:
+    factors = [rate_factor(done, total, warmup) for done in range(total)]
+    peak = factors.index(max(factors))
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_fewer_rows_are_seen_more_often() -> None:
+    assert [epochs(rows) for rows in (10, 100, 800, 5_000, 50_000)] == [12, 8, 4, 2, 1]
+    assert [tagger_epochs(rows) for rows in (500, 4_000, 10_000, 50_000)] == [12, 8, 3, 2]
+
+
+def test_what_is_set_is_not_chosen() -> None:
+    task = TASKS["text-classification"](["a", "b", "c"])
+    plan = schedule(TrainConfig(epochs=3, rate=1e-5, head_rate=2e-5, batch_rows=4, smoothing=0.0), task, 100)
+    assert (plan.epochs, plan.rate, plan.head_rate, plan.batch_rows, plan.smoothing) == (3, 1e-5, 2e-5, 4, 0.0)
+
+
+def test_a_window_holds_nearly_every_row_and_not_the_odd_long_one() -> None:
+    assert window_length([20] * 999 + [500], 512) == 24
+    assert window_length([900] * 10, 512) == 512
+
+
+def test_layers_are_counted_from_the_embeddings() -> None:
+    assert [layer_of(name) for name in ("bert.embeddings.x", "bert.encoder.layer.0.x", "bert.encoder.layer.5.x")] == [
+        0,
+        1,
+        6,
+    ]
+
+
+def test_head_and_body_have_their_own_rates_and_biases_do_not_decay(tmp_path: Path) -> None:
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0)
+    plan = schedule(config(rate=1e-4, head_rate=1e-3), material.task, 24)
+    groups = {(group["lr"], group["weight_decay"]): group["params"] for group in parameter_groups(model, plan)}
+    assert set(groups) == {(1e-4, 0.01), (1e-4, 0.0), (1e-3, 0.01), (1e-3, 0.0)}
+    assert any(parameter is head(model, 2).weight for parameter in groups[1e-3, 0.01])
+
+
+def test_a_probe_separates_what_is_separable_and_ignores_dead_features() -> None:
+    torch.manual_seed(0)
+    targets = torch.arange(200) % 2
+    features = torch.randn(200, 6) * 0.1 + 50.0
+    features[:, 0] += targets
+    features[:, 5] = 3.0
+    linear = torch.nn.Linear(6, 2)
+    fit(linear, features, targets, torch.ones(200), TASKS["text-classification"](["a", "b"]))
+    assert float((linear(features).argmax(1) == targets).float().mean()) == 1.0
+    assert float(linear.weight[:, 5].abs().max()) < 1.0
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "text-regression"])
+def test_the_probe_lowers_the_loss_before_training_starts(task: str, tmp_path: Path) -> None:
+    from luban.training import Learner
+
+    losses = []
+    for probing in (False, True):
+        material = encode(prepared(task), base(tmp_path), config())
+        model = build(material.base, material.task, dropout=0.0, head_dropout=0.0)
+        if probing:
+            start_head(model, material.task, material.examples, pad_id=0, config=config())
+        plan = schedule(config(), material.task, 24)
+        losses.append(Learner(model, material.task, plan, pad_id=0, examples=material.examples)._backward(range(8)))
+    assert losses[1] < losses[0]
+
+
+def test_the_averaging_layer_gives_the_first_token_the_mean_of_all(tmp_path: Path) -> None:
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0)
+    first, mean = first_and_mean(model, material.examples, 0)
+    add_mean_layer(model, seed=1)
+    averaged, _ = first_and_mean(model, material.examples, 0)
+    torch.testing.assert_close(averaged, pooled(first, mean, 1e-12), atol=1e-4, rtol=1e-4)
+    assert model.config.num_hidden_layers == 3
+
+
+def test_the_averaging_layer_can_learn_in_all_its_parts(tmp_path: Path) -> None:
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0)
+    add_mean_layer(model, seed=1)
+    from luban.training import Learner
+
+    plan = schedule(config(), material.task, 24)
+    Learner(model, material.task, plan, pad_id=0, examples=material.examples)._backward(range(8))
+    layer = model.bert.encoder.layer[-1]
+    grown = (layer.attention.self.key.weight, layer.attention.self.value.weight, layer.output.dense.weight)
+    assert all(float(weight.grad.abs().sum()) > 0 for weight in grown)
