@@ -40,7 +40,16 @@ class Predictor:
         slack: float = 0.0,
     ) -> None:
         self.task, self.encoder, self.runtime = task, encoder, runtime
-        self.max_rows, self.max_tokens, self.slack = max_rows, max_tokens, slack
+        self._max_rows, self.max_tokens, self.slack = max_rows, max_tokens, slack
+
+    @property
+    def max_rows(self) -> int:
+        """Most rows in one call of the model; 1 for a runtime whose answers would depend on their company."""
+        return 1 if self.runtime.one_by_one else self._max_rows
+
+    @max_rows.setter
+    def max_rows(self, rows: int) -> None:
+        self._max_rows = rows
 
     @classmethod
     def open(

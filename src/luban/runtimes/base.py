@@ -19,6 +19,8 @@ class Runtime(ABC):
     """Weights that are ready to answer; safe to call from several threads at once."""
 
     name: ClassVar[str]
+    one_by_one: bool = False
+    "whether rows must be asked singly, because an answer would depend on what else is in its batch"
 
     @classmethod
     @abstractmethod

@@ -26,6 +26,8 @@ from luban.errors import FolderError
 from luban.runtimes.base import Runtime
 
 FILE = "model.onnx"
+ARITHMETIC = "luban.arithmetic"
+"metadata key of a graph: int8 where its activations are quantised at run time"
 UNREADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
 ERRORS_ONLY = 3
 
@@ -39,6 +41,8 @@ class OnnxRuntime(Runtime):
         self.session: onnxruntime.InferenceSession | None = session
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self.outputs = [session.get_outputs()[0].name]
+        # Dynamic int8 takes one activation scale for a whole call, so company would change an answer.
+        self.one_by_one = session.get_modelmeta().custom_metadata_map.get(ARITHMETIC) == "int8"
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> OnnxRuntime:

@@ -23,6 +23,8 @@ def quantise(source: Path, out: Path, *, reduce_range: bool | None = None) -> No
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from luban.runtimes.onnx import ARITHMETIC
+
     graph = onnx.load(str(source))
     del graph.graph.value_info[:]
     held = logging.root.manager.disable
@@ -39,6 +41,9 @@ def quantise(source: Path, out: Path, *, reduce_range: bool | None = None) -> No
         )
     finally:
         logging.disable(held)
+    small = onnx.load(str(out))
+    onnx.helper.set_model_props(small, {ARITHMETIC: "int8"})
+    onnx.save(small, str(out))
 
 
 def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:

@@ -88,7 +88,8 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     threads, workers = _first_good(dict(zip(ways, rates.values(), strict=True)), WIDER)
     predictor = predictors[threads]
     predictor.max_rows, predictor.max_tokens = config.batch_rows, config.batch_tokens
-    sizes = [*(size for size in (1, 4, 16) if size < config.batch_rows), config.batch_rows]
+    most = predictor.max_rows  # 1 for an int8 graph, whatever was asked for
+    sizes = [*(size for size in (1, 4, 16) if size < most), most]
     grouped = _race({f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes})
     size = _first_good(dict(zip(sizes, grouped.values(), strict=True)), LARGER)
     predictor.max_rows = size
