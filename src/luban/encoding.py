@@ -72,13 +72,17 @@ class TextEncoder:
         folder = Path(folder)
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf8"))
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except (OSError, ValueError) as error:
+            text = (folder / "tokenizer.json").read_text(encoding="utf8")
+            # The library raises a bare Exception for JSON that is no tokenizer, so that is seen to before it.
+            if not isinstance(json.loads(text)["model"]["vocab"], dict | list):
+                raise ValueError("its model has no vocabulary")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise FolderError(
                 f"{folder} has no readable config.json and tokenizer.json ({error}).",
                 "A model folder or base needs both.",
                 "Save the base with transformers' fast tokenizer (save_pretrained) and try again.",
             ) from error
+        tokenizer = Tokenizer.from_str(text)
         most = position_limit(config)
         return cls(
             tokenizer,

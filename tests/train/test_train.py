@@ -117,6 +117,7 @@ def test_rows_without_validation_train_all_the_same(tmp_path: Path) -> None:
     data = type(data)(data.task, data.source, data.train, [], [], (), {}, "no-valid")
     folder = train(data, base(tmp_path), config(epochs=1), tmp_path / "model")
     assert folder.manifest.scores["valid"] == {}
+    assert folder.golden()
 
 
 def test_no_rows_at_all_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luban.bases import Base
 from luban.config import TrainConfig
@@ -12,6 +12,7 @@ from luban.encoding import Encoded, TextEncoder
 from luban.errors import DataError
 from luban.predict import Predictor
 from luban.records import Prepared, Rows
+from luban.stages.train.drift import sketch
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
@@ -31,6 +32,8 @@ class Material:
     valid: Rows
     encoded_valid: list[Encoded]
     base: Path
+    rows: Rows
+    drift: dict[str, Any]
 
 
 def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
@@ -61,7 +64,8 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
             if weight > 0:
                 examples.append(Example(window, target, weight))
     valid = list(data.valid)
-    return Material(task, encoder, examples, valid, [task.encode(row, encoder) for row in valid], base.path)
+    encoded_valid = [task.encode(row, encoder) for row in valid]
+    return Material(task, encoder, examples, valid, encoded_valid, base.path, rows, sketch(rows, encoded))
 
 
 def dev_scores(model: nn.Module, material: Material) -> dict[str, float]:

@@ -108,9 +108,11 @@ def _fill(
     for name in TOKENIZER_FILES:
         if (material.base / name).is_file():
             shutil.copyfile(material.base / name, work / name)
-    source = material.valid or [{"text": "a"}]
-    rows = golden_rows(predictor.task, source, synthetic=config.golden == "synthetic", seed=config.seed)
+    rows = golden_rows(
+        predictor.task, material.valid or material.rows, synthetic=config.golden == "synthetic", seed=config.seed
+    )
     write_golden(work, make_golden(predictor, rows))
+    write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
     (work / "reports").mkdir()
     write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
 
