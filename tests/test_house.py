@@ -68,6 +68,7 @@ ABOUT = {
     "stages/train/forecast.py": {"torch"},
     "stages/train/loop.py": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
+    "stages/train/pooling.py": {"torch"},
     "stages/train/probe.py": {"torch"},
 }
 "files and folders that are about a heavy library, and may import it at the top"

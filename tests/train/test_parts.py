@@ -58,7 +58,7 @@ def test_the_rate_rises_to_its_peak_and_falls(total: int, warmup: float) -> None
 
 def test_fewer_rows_are_seen_more_often() -> None:
     assert [epochs(rows) for rows in (10, 100, 800, 5_000, 50_000)] == [8, 8, 4, 2, 1]
-    assert [tagger_epochs(rows) for rows in (500, 4_000, 10_000, 50_000)] == [12, 8, 3, 2]
+    assert [tagger_epochs(rows) for rows in (500, 4_000, 20_000, 50_000)] == [12, 8, 3, 2]
 
 
 def test_what_is_set_is_not_chosen() -> None:

@@ -27,6 +27,7 @@ MAX_ROWS = 20_000
 "features of more rows move the probe little and cost a pass over them"
 RIDGE = 60.0
 "over the number of rows: few rows overfit a probe, and a head that fits them all leaves the body nothing to learn"
+MOST_RIDGE = 0.1
 NEARLY_LINEAR = 0.3
 "scale inside the tanh: three standard deviations reach 0.9, where tanh still tells values apart"
 SMALLEST_SPREAD = 0.1
@@ -132,7 +133,7 @@ def fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, t
     nn.init.zeros_(probe.bias)
     optimiser = torch.optim.LBFGS(probe.parameters(), max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
-    ridge = max(1e-3, RIDGE / len(scaled))
+    ridge = min(MOST_RIDGE, RIDGE / len(scaled))
 
     def closure() -> Tensor:
         optimiser.zero_grad()

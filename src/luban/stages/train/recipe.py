@@ -55,7 +55,7 @@ def epochs(rows_a_label: float) -> float:
 
 def tagger_epochs(rows: int) -> float:
     """Passes over the rows of a tagger."""
-    return next((count for most, count in ((1_000, 12.0), (5_000, 8.0), (12_000, 3.0)) if rows <= most), 2.0)
+    return next((count for most, count in ((1_000, 12.0), (5_000, 8.0), (30_000, 3.0)) if rows <= most), 2.0)
 
 
 def window_length(lengths: Sequence[int], limit: int) -> int:
