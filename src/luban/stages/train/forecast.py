@@ -20,8 +20,6 @@ from luban.training import Learner
 
 SHARE = 0.7
 "of the free memory that training may plan with: the rest is for what allocators and the page cache need"
-LONGEST_WINDOW = 3
-"batches timed at the middle of the length distribution"
 
 
 def forecast(learner: Learner, memory: float) -> Forecast:
@@ -46,7 +44,8 @@ def forecast(learner: Learner, memory: float) -> Forecast:
     order = learner.order(0)
     seconds = _seconds(learner, order)
     padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
-    peak = int(fixed + saved * padded / learner.lengths[longest])
+    weights = fixed // 4  # held already; gradients and AdamW's moments are still to come
+    peak = int(resident() + fixed - weights + saved * padded / learner.lengths[longest])
     note = f"micro-batch lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
     return Forecast(seconds, peak, learner.total, micro, note)
 
