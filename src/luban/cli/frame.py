@@ -88,6 +88,8 @@ SETTINGS: dict[Any, Any] = {"help_option_names": ["-h", "--help"]}
 def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every error a person can cause becomes sentences on stderr."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; luban draws its own
+    # Threads that wait by spinning take the cores from whoever works; read when PyTorch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
