@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.progress import Progressed
-from luban.cli.screen import Screen, size
+from luban.cli.screen import Screen, size, table
 from luban.config import ExportConfig
 
 
@@ -41,8 +42,7 @@ def export(
     with Progressed(screen, screen.word("exporting")) as watch:
         made = verbs.export(folder, out=out, source=source, watch=watch, **export.model_dump(exclude_unset=True))
     screen.done(screen.word("exported", path=made.path, before=size(folder.bytes), after=size(made.bytes)))
-    for line in notes(made.manifest.notes):
-        screen.show(Text(f"  {line}", style="dim"))
+    screen.show(*comparison(screen, made.manifest.notes["export"]))
     screen.commands([(f"luban serve {out}", screen.word("next_serve"))])
     manifest = made.manifest
     return {
@@ -56,10 +56,23 @@ def export(
     }
 
 
-def notes(found: object, prefix: str = "") -> list[str]:
-    """What a stage found out, one figure a line."""
-    if not isinstance(found, dict):
-        return [f"{prefix}: {found:.4g}" if isinstance(found, float) else f"{prefix}: {found}"]
-    return [
-        line for name, value in found.items() for line in notes(value, f"{prefix} {name}".strip().replace("_", " "))
-    ]
+def comparison(screen: Screen, told: Mapping[str, Any]) -> list[Any]:
+    """What the export found out: each graph's size, speed and changed answers, and why one of them was kept."""
+    made = table(
+        "",
+        *(screen.word(key) for key in ("size", "ms_row", "faster_than", "answers_changed", "largest_difference")),
+        numbers=(1, 2, 3, 4, 5),
+    )
+    for name, against in (("fp32", "PyTorch"), ("int8", "fp32")):
+        if name in told:
+            one = told[name]
+            made.add_row(
+                name,
+                size(one["bytes"]),
+                f"{one['ms']:.2f}",
+                f"{one['speedup']:.2f} x {against}",
+                f"{one['flips']:.2%}",
+                f"{one['difference']:.3g}",
+            )
+    reason = str(told.get("reason", ""))
+    return [made, Text(f"  {screen.word('kept', name=told['kept'])} {reason}", style="dim")]

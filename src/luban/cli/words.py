@@ -108,6 +108,11 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     # export
     "export": ("export", "导出"),
+    "ms_row": ("ms a row", "毫秒/行"),
+    "faster_than": ("speed", "速度"),
+    "answers_changed": ("changed", "改变的答案"),
+    "largest_difference": ("most", "最大差异"),
+    "graph_kept": ("Kept: {name}.", "采用：{name}。"),
     "exported": ("exported {path}  {before} → {after}", "已导出 {path}  {before} → {after}"),
     # explain
     "because": ("the words that mattered", "起作用的词"),
