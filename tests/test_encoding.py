@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luban.encoding import SPECIAL, TextEncoder, batches, collate, position_limit
+from luban.encoding import SPECIAL, TextEncoder, _word_windows, batches, collate, position_limit
 from luban.errors import FolderError
 from luban.testing import tiny_encoder
 
@@ -97,3 +97,20 @@ def test_windows_of_words_overlap_so_that_each_word_has_company() -> None:
     assert sum(lengths) == 40
     assert len(windows) > 3
     assert all(np.all(window.heads < len(window.ids)) for window in windows if window.heads is not None)
+
+
+@given(st.lists(st.integers(1, 12), max_size=12), st.integers(4, 12))
+def test_each_word_is_decided_once_in_a_window_that_holds_it(lengths: list[int], room: int) -> None:
+    sizes = [min(length, room) for length in lengths]
+    decided: list[int] = []
+    for begin, end, first, stop in _word_windows(np.array(sizes, dtype=np.int64), room):
+        assert begin <= first <= stop <= end
+        assert sum(sizes[begin:end]) <= room
+        decided += range(first, stop)
+    assert decided == list(range(len(sizes)))
+
+
+def test_words_as_long_as_a_text_are_not_kept_in_memory() -> None:
+    encoder = tiny_encoder()
+    encoder.words("a" * 1000, [(0, 1000)])
+    assert encoder.pieces.cache_info().currsize == 0

@@ -212,3 +212,30 @@ def test_the_task_has_the_labels_and_thresholds_of_the_model(tmp_path: Path) -> 
     task = write(tmp_path / "m", made, fill).task()
     assert task.labels == ("a", "b")
     assert json.loads(json.dumps(dict(task.calibration.thresholds))) == {"a": 0.3}
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x1c", "\r"])
+def test_a_golden_row_may_hold_any_line_mark(tmp_path: Path, mark: str) -> None:
+    golden = [Golden({"text": f"one{mark}two"}, {"label": "a"})]
+    write_golden(tmp_path, golden)
+    assert Folder(tmp_path, MANIFEST).golden() == golden
+
+
+def test_golden_rows_that_are_none_are_refused(folder: Folder) -> None:
+    (folder.path / "golden.jsonl").write_text('{"row": {}}\n', encoding="utf8")
+    with pytest.raises(FolderError, match="cannot be read"):
+        folder.golden()
+
+
+def test_a_link_in_a_circle_is_refused(folder: Folder) -> None:
+    (folder.path / "round").symlink_to("round")
+    with pytest.raises(FolderError, match="points outside"):
+        Folder.open(folder.path)
+
+
+@pytest.mark.parametrize("out", [".", "../here", ".."])
+def test_the_current_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FolderError, match="current directory"):
+        write(out, MANIFEST, fill)

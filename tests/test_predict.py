@@ -126,3 +126,7 @@ def test_difference_is_the_same_both_ways(left: object, right: object) -> None:
 def test_the_golden_file_is_lines_of_json(folder: Folder) -> None:
     lines = (folder.path / "golden.jsonl").read_text(encoding="utf8").splitlines()
     assert all(set(json.loads(line)) == {"row", "expect"} for line in lines)
+
+
+def test_the_distance_of_a_value_is_counted_in_the_spread_of_its_rows() -> None:
+    assert difference({"value": 300_000.0}, {"value": 300_100.0}, unit=100_000.0) == pytest.approx(0.001)

@@ -7,7 +7,7 @@ and then `Encoded.truncated` says so too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 Batch = dict[str, Ints]
 SPECIAL = (-1, -1)
 IGNORE = -100
+REMEMBERED = 64
+"characters of the longest word whose sub-words are kept: a server must not fill its memory with what clients make up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class TextEncoder:
         folder = Path(folder)
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+            if not isinstance(config, dict):
+                raise ValueError("config.json holds no object")
             text = (folder / "tokenizer.json").read_text(encoding="utf8")
             # The library raises a bare Exception for JSON that is no tokenizer, so that is seen to before it.
             if not isinstance(json.loads(text)["model"]["vocab"], dict | list):
@@ -129,7 +133,10 @@ class TextEncoder:
 
         Raises `ValueError` never: a word of which the tokenizer makes nothing gets the unknown token.
         """
-        pieces = [self.pieces(text[s:e], s > 0 and text[s - 1].isspace()) for s, e in words]
+        pieces = [
+            (self.pieces if e - s <= REMEMBERED else self._pieces)(text[s:e], s > 0 and text[s - 1].isspace())
+            for s, e in words
+        ]
         room = self.limit - len(self.prefix) - len(self.suffix)
         pieces = [piece[:room] for piece in pieces]
         lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
@@ -231,18 +238,6 @@ def batches(lengths: Sequence[int], *, max_rows: int, max_tokens: int, slack: fl
     return out
 
 
-def chunks(items: Iterable[object], size: int) -> Iterator[list[object]]:
-    """Lists of ``size`` items, the last one shorter."""
-    held: list[object] = []
-    for item in items:
-        held.append(item)
-        if len(held) == size:
-            yield held
-            held = []
-    if held:
-        yield held
-
-
 def _frame(tokenizer: Tokenizer) -> tuple[Ints, Ints, Ints, int]:
     """The special ids before, between and after texts, and the segment id of a second text, read off the tokenizer."""
     bare = tokenizer.encode("a", add_special_tokens=False).ids
@@ -280,6 +275,9 @@ def _word_windows(lengths: Ints, room: int) -> list[tuple[int, int, int, int]]:
         if end >= len(lengths):
             plan.append((begin, len(lengths), decided, len(lengths)))
             return plan
+        if end <= decided:  # the next word is too long to stand beside what was to be shared with it
+            begin = decided
+            continue
         back = int(np.searchsorted(ends, ends[end] - room // 4))
         back = max(back, begin + 1)
         middle = max(decided + 1, min(end, (back + end + 1) // 2))

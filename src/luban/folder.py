@@ -80,8 +80,14 @@ class Folder:
         file = self.path / GOLDEN
         if not file.is_file():
             return []
-        lines = file.read_text(encoding="utf8").splitlines()
-        return [Golden(**json.loads(line)) for line in lines if line.strip()]
+        try:
+            # Not splitlines: JSON leaves U+2028 and its like in texts as they are.
+            lines = file.read_text(encoding="utf8").split("\n")
+            return [Golden(**json.loads(line)) for line in lines if line.strip()]
+        except (ValueError, TypeError) as error:
+            raise FolderError(
+                f"{file} cannot be read ({error}).", "Each line holds a row and its answer.", "Make the folder again."
+            ) from error
 
     @property
     def bytes(self) -> int:
@@ -92,7 +98,7 @@ class Folder:
 def write(out: str | Path, manifest: Manifest, fill: Callable[[Path], None]) -> Folder:
     """Write a folder atomically: ``fill`` puts the files into an empty directory, the rest is done here.
 
-    An existing model folder (or empty directory) at ``out`` is replaced in one rename; anything else there is refused.
+    An existing model folder (or empty directory) at ``out`` is moved aside, and removed once the new one stands; anything else there is refused.
     """
     out = Path(out)
     check_target(out)
@@ -129,6 +135,12 @@ def write_text(path: Path, text: str) -> None:
 
 def check_target(out: Path) -> None:
     """Raises `FolderError` unless ``out`` is free, empty or a model folder that may be replaced."""
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise FolderError(
+            f"{out} is, or holds, the current directory.",
+            "A folder is written beside its place and renamed into it.",
+            "Name a new folder: --out model.",
+        )
     if out.is_dir() and (not any(out.iterdir()) or (out / manifests.NAME).is_file()):
         return
     if out.exists() or out.is_symlink():
@@ -176,7 +188,7 @@ def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
             "Weights are safetensors or ONNX, and a model folder holds no code and no pickle.",
             "Remove the file if you trust where the folder came from, or make the folder again.",
         )
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not _inside(folder, file):
         raise FolderError(
             f"{folder}/{name} points outside the folder.", "A model folder is whole by itself.", "Copy the file in."
         )
@@ -193,9 +205,17 @@ def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
         )
 
 
+def _inside(folder: Path, file: Path) -> bool:
+    """Whether a name stays in its folder; a link that leads in a circle and a name that cannot be one do not."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def _check_file(folder: Path, name: str, info: FileInfo, *, hash_it: bool) -> None:
     file = folder / name
-    if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
+    if Path(name).is_absolute() or not _inside(folder, file):
         raise FolderError(
             f"{manifests.NAME} lists {name!r}.", "Files stay inside their folder.", "Do not use this folder."
         )
@@ -216,5 +236,9 @@ def _swap(work: Path, out: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
     out.rename(aside / out.name)
-    work.rename(out)
+    try:
+        work.rename(out)
+    except OSError:
+        (aside / out.name).rename(out)
+        raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -124,7 +124,7 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
     answers = predictor.predict([g.row for g in golden])
     tolerance = INT8_TOLERANCE if predictor.runtime.one_by_one else GOLDEN_TOLERANCE
     for g, answer in zip(golden, answers, strict=True):
-        worst = difference(g.expect, answer.as_json())
+        worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread)
         if worst > tolerance:
             text = str(g.row.get("text", g.row))[:60]
             raise ParityError(
@@ -135,17 +135,19 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
             )
 
 
-def difference(expected: Any, got: Any) -> float:
+def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
     """Largest difference between two answers: of numbers their distance, of anything else 0 where equal, else infinity.
 
-    A label may differ where the probabilities agree: then it is a tie.
+    A label may differ where the probabilities agree: then it is a tie. The distance of a ``value`` is counted in ``unit``,
+    the spread of the numbers learnt: prices differ by more than ratings do.
     """
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         if "scores" in expected and "scores" in got:
             return difference(expected["scores"], got["scores"])
         if set(expected) != set(got):
             return float("inf")
-        return max((difference(expected[key], got[key]) for key in expected), default=0.0)
+        parts = {key: difference(expected[key], got[key]) for key in expected}
+        return max((part / unit if key == "value" else part for key, part in parts.items()), default=0.0)
     if isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
             return float("inf")
