@@ -98,7 +98,8 @@ class Folder:
 def write(out: str | Path, manifest: Manifest, fill: Callable[[Path], None]) -> Folder:
     """Write a folder atomically: ``fill`` puts the files into an empty directory, the rest is done here.
 
-    An existing model folder (or empty directory) at ``out`` is moved aside, and removed once the new one stands; anything else there is refused.
+    An existing model folder (or empty directory) at ``out`` is moved aside, and removed once the new one
+    stands; anything else there is refused.
     """
     out = Path(out)
     check_target(out)

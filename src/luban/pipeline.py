@@ -216,7 +216,8 @@ def labels_of(rows: Prepared) -> list[str]:
 
 
 def write_rows(rows: Prepared, out: Path) -> None:
-    """Each part as JSON lines, the rejects beside them, and `prepared.json` last."""
+    """Each part as JSON lines, the rejects beside them, and `prepared.json` last: without it they are not whole."""
+    (out / "prepared.json").unlink(missing_ok=True)
     write_parts({part: getattr(rows, part) for part in ("train", "valid", "test")}, rows.rejects, out)
     about = {key: getattr(rows, key) for key in ("task", "source", "fingerprint")}
     write_text(

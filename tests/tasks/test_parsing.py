@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luban.errors import DataError
+from luban.records import Prediction
 from luban.tasks import TASKS
 from luban.tasks.multi_label_classification import MultiLabelClassification
 from luban.tasks.text_classification import TextClassification
@@ -64,3 +65,20 @@ def test_pairs_with_fractions_are_scored_and_whole_numbers_are_classes() -> None
 
     assert TextPair.fit(rows("0.5", "3")).labels == ()
     assert TextPair.fit(rows("0", "1")).labels == ("0", "1")
+
+
+def test_a_scored_pair_with_a_label_that_is_no_number_is_refused() -> None:
+    row = {"text": "a", "text_pair": "b", "label": "often"}
+    with pytest.raises(DataError, match="no number"):
+        TextPair().score([row], [Prediction(value=0.5)])
+
+
+@pytest.mark.parametrize("words", [["where"], [[0, 99]], [[3, 1]], [[0, 0]], 7, [[2, 3], [0, 1]]])
+def test_words_that_are_no_spans_of_the_text_are_refused(words: object) -> None:
+    with pytest.raises(DataError, match="no words"):
+        TASKS["token-classification"].parse({"text": "where is it", "words": words}, labelled=False)
+
+
+def test_words_without_a_tag_each_are_refused() -> None:
+    with pytest.raises(DataError, match="one tag each"):
+        TASKS["token-classification"].parse({"text": "in Paris", "words": [[0, 2], [3, 8]], "tags": ["O"]})

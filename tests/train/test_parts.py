@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from luban.config import TrainConfig
+from luban.errors import BaseUnavailable, ConfigError
+from luban.stages.train.calibrate import calibrated
 from luban.stages.train.drift import bucket
+from luban.stages.train.golden import COUNT, golden_rows
 from luban.stages.train.material import encode
 from luban.stages.train.model import build, head
 from luban.stages.train.pooling import add_mean_layer, first_and_mean, pooled
 from luban.stages.train.probe import fit, start_head
 from luban.stages.train.recipe import epochs, schedule, tagger_epochs, window_length
+from luban.stages.train.run import _key
 from luban.tasks import TASKS
+from luban.testing import tiny_encoder
 from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
 from tests.train.rows import base, config, prepared
 
@@ -146,3 +152,42 @@ def test_the_drift_sketch_counts_words_and_labels_and_holds_no_text(tmp_path: Pa
     assert drawn["words"][bucket("order")] > 0
     assert sum(drawn["words"]) == pytest.approx(1.0, abs=1e-3)
     assert not any(word in json.dumps(drawn["words"]) for word in ("money", "order"))
+
+
+def test_a_label_that_only_validation_rows_have_does_not_stop_the_calibration() -> None:
+    task, encoder = TASKS["text-classification"](("a", "b")), tiny_encoder()
+    rows = [{"text": "hello", "label": label} for label in ("a", "b") * 15 + ("c",)]
+    encoded = [task.encode(row, encoder) for row in rows]
+    logits = [[np.array([9.0, 0.0] if i % 3 else [0.0, 9.0], dtype=np.float32)] for i in range(len(rows))]
+    assert calibrated(task, rows, encoded, logits).calibration.temperature > 1.0
+
+
+def test_long_rows_are_golden_where_none_is_short() -> None:
+    rows = [{"text": "word " * length, "label": "a"} for length in range(100, 200)]
+    chosen = golden_rows(TASKS["text-classification"](("a", "b")), rows, synthetic=False, seed=1)
+    assert len(chosen) == COUNT
+    assert max(len(row["text"]) for row in chosen) == 5 * (100 + COUNT - 1)
+
+
+def test_a_window_without_room_for_a_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_length is 2"):
+        encode(prepared(), base(tmp_path), config(max_length=2))
+
+
+def test_a_run_goes_on_with_less_memory_and_not_with_another_seed(tmp_path: Path) -> None:
+    data, start = prepared(), base(tmp_path)
+    assert _key(data, start, config()) == _key(data, start, config(memory=4.0, threads=2, log=("tensorboard",)))
+    assert _key(data, start, config()) != _key(data, start, config(seed=14))
+
+
+@pytest.mark.parametrize("damage", [{"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}, None])
+def test_a_base_with_code_or_damaged_weights_is_refused_without_a_question(
+    tmp_path: Path, damage: dict[str, object] | None
+) -> None:
+    start = base(tmp_path)
+    if damage is None:
+        (start.path / "model.safetensors").write_bytes(b"no weights")
+    else:
+        (start.path / "config.json").write_text(json.dumps(damage), encoding="utf8")
+    with pytest.raises(BaseUnavailable, match="cannot be opened"):
+        build(start.path, TASKS["text-classification"](("a", "b")), dropout=0.1)

@@ -13,11 +13,17 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import nn
 
 from luban.encoding import Batch
 from luban.errors import FolderError
 from luban.runtimes.base import Runtime
+
+UNREADABLE = (
+    OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError, ImportError, SafetensorError,
+)  # fmt: skip
+"what transformers raises for files that are no model"
 
 
 class PyTorchRuntime(Runtime):
@@ -54,11 +60,13 @@ def open_model(folder: Path) -> nn.Module:
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
         architecture = getattr(transformers, named)
+        if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
+            raise ValueError(f"{named} is no model")
         with quiet():
             model = architecture.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
-    except (OSError, KeyError, IndexError, AttributeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise FolderError(
             f"{folder} cannot be opened with PyTorch ({error}).",
             "It holds config.json and model.safetensors of one architecture.",

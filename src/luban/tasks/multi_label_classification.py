@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LABELS = Column(
     "labels",
-    "its classes, a list or text joined by | , ; or spaces",
+    "its classes, a list or text joined by | , or ;",
     ("tags", "categories", "topics", "label"),
     target=True,
 )

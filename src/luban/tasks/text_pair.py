@@ -25,6 +25,7 @@ from luban.tasks.base import (
     fit_labels,
     fit_scale,
     required_label,
+    required_number,
     required_text,
     squared_loss,
     value_prediction,
@@ -75,7 +76,7 @@ class TextPair(Task):
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
         if self.labels:
             return window_targets(class_index(self, row["label"]), encoded)
-        return window_targets((float(row["label"]) - self.calibration.mean) / self.calibration.spread, encoded)
+        return window_targets((required_number(row, "label") - self.calibration.mean) / self.calibration.spread, encoded)
 
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
         return (class_prediction if self.labels else value_prediction)(self, encoded, outputs)
@@ -85,7 +86,7 @@ class TextPair(Task):
             gold = [str(row["label"]) for row in rows]
             answers = [str(p.label) for p in predictions]
             return {"accuracy": accuracy(gold, answers), **f1_averages(gold, answers, self.labels)}
-        numbers = [float(row["label"]) for row in rows]
+        numbers = [required_number(row, "label") for row in rows]
         values = [float(p.value or 0.0) for p in predictions]
         return {"spearman": spearman(numbers, values), "pearson": pearson(numbers, values), "mae": mae(numbers, values)}
 

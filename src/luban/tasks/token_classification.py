@@ -256,5 +256,18 @@ def _tight(char: str) -> bool:
 
 def _checked(record: Row, labelled: bool) -> dict[str, Any]:
     """A row that is canonical already (read back from disk)."""
-    row = {"text": record["text"], "words": [list(span) for span in record["words"]]}
-    return row | {"tags": list(record["tags"])} if labelled else row
+    text = required_text(record, "text")
+    try:
+        words = [[int(start), int(end)] for start, end in record["words"]]
+        tags = [str(tag) for tag in record["tags"]] if labelled else []
+    except (TypeError, ValueError, KeyError):
+        words = [[-1, -1]]
+    edges = [0, *(edge for word in words for edge in word), len(text)]
+    if edges != sorted(edges) or any(start == end for start, end in words) or (labelled and len(tags) != len(words)):
+        raise DataError(
+            f"{record['words']!r:.60} are no words of this text of {len(text)} characters.",
+            "Words are [start, end] in characters, in order, with one tag each.",
+            "Mend the row, or name the words tokens.",
+            column="words",
+        )
+    return {"text": text, "words": words} | ({"tags": tags} if labelled else {})

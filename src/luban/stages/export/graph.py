@@ -114,7 +114,9 @@ def _load(path: Path, model_class: str) -> Any:
     kind = getattr(transformers, model_class)
     try:
         with _quiet():
-            model = kind.from_pretrained(path, attn_implementation="eager", dtype=torch.float32, local_files_only=True)
+            model = kind.from_pretrained(
+                path, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=False
+            )
             return model.eval()
     except (OSError, ValueError) as error:
         raise FolderError(

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.encoding import IGNORE, Encoded
+from luban.errors import DataError
 from luban.metrics.calibration import fit_temperature
-from luban.records import Rows
+from luban.records import Row, Rows
 from luban.tasks.base import Calibration, Floats, Task, stitched
 
 MIN_ROWS = 20
@@ -22,10 +23,18 @@ MIN_ROWS = 20
 
 
 def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Sequence[Sequence[Floats]]) -> Task:
-    """The task with temperature and thresholds fitted on validation rows; unchanged where they are too few."""
-    if len(encoded) < MIN_ROWS or not task.labels:
+    """The task with temperature and thresholds fitted on validation rows; unchanged where they are too few.
+
+    Rows with a label that training did not see say nothing about the logits and are left out.
+    """
+    if not task.labels:
         return task
-    targets = [task.targets(row, one) for row, one in zip(rows, encoded, strict=True)]
+    told = [_told(task, row, one) for row, one in zip(rows, encoded, strict=True)]
+    known = [i for i, target in enumerate(told) if target is not None]
+    if len(known) < MIN_ROWS:
+        return task
+    targets = [target for target in told if target is not None]
+    encoded, logits = [encoded[i] for i in known], [logits[i] for i in known]
     if task.tags_words:
         flat, gold = _words(targets, logits)
         return task.calibrated(replace(task.calibration, temperature=fit_temperature(flat, gold)))
@@ -34,6 +43,13 @@ def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Seque
     if first.ndim == 1:
         return task.calibrated(replace(task.calibration, temperature=fit_temperature(whole, first)))
     return task.calibrated(Calibration(thresholds=_thresholds(task.labels, whole, first)))
+
+
+def _told(task: Task, row: Row, encoded: Encoded) -> list[NDArray[Any]] | None:
+    try:
+        return task.targets(row, encoded)
+    except DataError:
+        return None
 
 
 def _words(

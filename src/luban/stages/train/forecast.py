@@ -20,6 +20,8 @@ from luban.training import Learner
 
 SHARE = 0.7
 "of the free memory that training may plan with: the rest is for what allocators and the page cache need"
+ASSUMED = 4 * 2**30
+"bytes taken to be free where the system does not tell (Windows); memory=GIB says it better"
 
 
 def forecast(learner: Learner, memory: float) -> Forecast:
@@ -76,11 +78,15 @@ def free_memory() -> int:
         with open("/proc/meminfo", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
+        if not hasattr(os, "sysconf"):
+            return ASSUMED
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def resident() -> int:
-    """Bytes this process holds already: they are not free, yet the forecast counts them as its own."""
+    """Bytes this process holds already (on the GPU where it trains there): not free, yet the forecast counts them."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.memory_reserved())
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

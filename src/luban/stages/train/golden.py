@@ -12,7 +12,7 @@ from luban.tasks.base import Task
 
 COUNT = 32
 LONGEST = 400
-"characters: a golden row is for checking, and for people to read"
+"characters: a golden row is for checking, and for people to read; longer only where too few rows are as short"
 
 
 def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[dict[str, Any]]:
@@ -22,8 +22,10 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     by_kind: dict[str, list[int]] = {}
+    shortest = sorted(len(row["text"]) for row in rows)[:COUNT]
+    longest = max(LONGEST, *shortest) if shortest else LONGEST
     for i in order:
-        if len(rows[i]["text"]) <= LONGEST:
+        if len(rows[i]["text"]) <= longest:
             by_kind.setdefault(_kind(rows[i]), []).append(i)
     chosen: list[int] = []
     queues: Sequence[list[int]] = list(by_kind.values())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import Encoded, TextEncoder
-from luban.errors import DataError
+from luban.errors import ConfigError, DataError
 from luban.predict import Predictor
 from luban.records import Prepared, Rows
 from luban.stages.train.drift import sketch
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from luban.training import Example
+
+SHORTEST = 8
+"sub-words of a window, below which its special tokens leave no room for a text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
     if len(data.train) == 0:
         raise DataError(
             "there are no training rows.", "At least two rows are needed.", "Check the source.", file=data.source
+        )
+    if 0 < config.max_length < SHORTEST:
+        raise ConfigError(
+            f"max_length is {config.max_length}.", f"A window holds at least {SHORTEST} sub-words.", "Set it higher, or 0."
         )
     task: Task = TASKS[data.task].fit(data.train)
     encoder = TextEncoder.open(base.path, limit=config.max_length or None)

@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 from luban.errors import BaseUnavailable
-from luban.runtimes.pytorch import quiet
+from luban.runtimes.pytorch import UNREADABLE, quiet
 from luban.tasks.base import Task
 
 DROPOUTS = (
@@ -25,7 +25,7 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(
-                base, local_files_only=True, num_labels=task.outputs, **task.model_config()
+                base, local_files_only=True, trust_remote_code=False, num_labels=task.outputs, **task.model_config()
             )
             for name in DROPOUTS:
                 if isinstance(getattr(config, name, None), int | float):
@@ -35,11 +35,11 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
                     setattr(config, name, head_dropout)
             model = getattr(transformers, task.model_class).from_pretrained(
                 base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
-                ignore_mismatched_sizes=True,
+                ignore_mismatched_sizes=True, trust_remote_code=False,
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise BaseUnavailable(
-            f"{base} cannot be opened as a base model ({str(error).splitlines()[0]}).",
+            f"{base} cannot be opened as a base model ({str(error).partition(chr(10))[0]}).",
             "A base is a folder with config.json, model.safetensors and tokenizer.json of a known architecture.",
             "See `luban models` for those that are at hand.",
         ) from error

@@ -123,7 +123,9 @@ def _data(data: Prepared) -> dict[str, Any]:
 
 
 def _key(data: Prepared, base: Base, config: TrainConfig) -> str:
-    told = [data.fingerprint, data.task, base.hash or str(base.path), config.model_dump(mode="json")]
+    # What changes no result may differ: a run that was killed for memory goes on with less of it.
+    chosen = config.model_dump(mode="json", exclude={"threads", "memory", "log"})
+    told = [data.fingerprint, data.task, base.hash or str(base.path), chosen]
     return hashlib.sha256(canonical(told).encode()).hexdigest()
 
 
