@@ -1,7 +1,7 @@
 """The training loop everyone copies, luban's, and the plain Hugging Face Trainer: the same rows, interleaved in one run.
 
     python benchmarks/train_speed.py [--task text-classification|token-classification] [--part speed|score]
-                                     [--rows N] [--threads N] [--quick] [--data DIR] [--json]
+                                     [--source FILE] [--rows N] [--threads N] [--quick] [--data DIR] [--json]
 
 Speed: each loop in turn takes steps for a few seconds of CPU time, round after round; examples a second of process CPU time
 and of wall time. Score: the tutorial's recipe, its labels repaired, is trained for its usual epochs; luban, with its defaults,
@@ -76,7 +76,7 @@ class CopiedRows(Dataset[dict[str, torch.Tensor]]):
         padded = {"padding": "max_length", "truncation": True, "max_length": 128, "return_tensors": "pt"}
         if not self.task.tags_words:
             coded = self.tokenizer(row["text"], **padded)
-            labels = self.task.index[row["label"]]
+            labels: int | list[int] = self.task.index[row["label"]]
         else:
             coded = self.tokenizer(words_of(row), is_split_into_words=True, **padded)
             ids = [self.task.index[tag] for tag in row["tags"]]
@@ -213,8 +213,8 @@ class Problem:
     encode_seconds: float
 
     @classmethod
-    def open(cls, name: str, data: Path, rows: int) -> Problem:
-        prepared = prepare(PrepareConfig(source=str(data / SOURCES[name]), valid_share=0.1, strict=False), TASKS[name])
+    def open(cls, name: str, source: Path, rows: int) -> Problem:
+        prepared = prepare(PrepareConfig(source=str(source), valid_share=0.1, strict=False), TASKS[name])
         prepared = replace(prepared, train=spread(prepared.train, rows), valid=spread(prepared.valid, DEV_ROWS))
         base, config = bases.find("minilm"), TrainConfig(task=name)
         started = time.process_time()
@@ -359,6 +359,7 @@ def say(line: str) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=list(SOURCES), help="both, one after the other, where none is named")
+    parser.add_argument("--source", help="other rows than the task's usual ones, relative to --data (with --task)")
     parser.add_argument("--part", choices=["speed", "score"], help="both where none is named")
     parser.add_argument("--rows", type=int, default=2000, help="training rows, evenly spread over the data")
     parser.add_argument("--rounds", type=int, default=5)
@@ -387,7 +388,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     load, rows = round(os.getloadavg()[0], 2), []
     for name in [options.task] if options.task else list(SOURCES):
-        problem = Problem.open(name, options.data, options.rows)
+        problem = Problem.open(name, options.data / (options.source or SOURCES[name]), options.rows)
         say(f"{name}: {len(problem.rows)} rows, {len(problem.material.valid)} dev rows, {problem.schedule()}")
         for part, measure in (("speed", speed), ("score", same_score)):
             if options.part in (None, part):
