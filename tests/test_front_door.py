@@ -8,6 +8,10 @@ import sys
 import pytest
 
 import luban
+from luban import verbs
+from luban.errors import FolderError
+from luban.folder import Folder
+from luban.testing import tiny_folder
 
 NAMES = [
     "BaseUnavailable",
@@ -62,3 +66,11 @@ def test_the_plain_import_brings_nothing_but_the_package():
 def test_an_unknown_keyword_names_the_nearest(tmp_path):
     with pytest.raises(luban.ConfigError, match="Did you mean 'epochs'"):
         luban.train("rows.csv", task="text-classification", out=tmp_path / "m", epoch=3)
+
+
+def test_an_explanation_does_not_come_from_a_model_put_in_the_place_of_the_served_one(tmp_path):
+    served = Folder.open(tiny_folder(tmp_path / "model").path)
+    ask = verbs.explainer(served)
+    tiny_folder(tmp_path / "model", seed=8)
+    with pytest.raises(FolderError, match="another model"):
+        ask("where is my order")

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luban.errors import DataError, ParityError
+from luban.errors import DataError, FolderError, ParityError
 from luban.folder import Folder
 from luban.predict import Predictor, check_golden, difference, rounded
+from luban.runtimes.pytorch import open_model
 from luban.tasks import TASKS
 from luban.testing import SAMPLES, RuntimeContract, tiny_folder
 
@@ -130,3 +131,17 @@ def test_the_golden_file_is_lines_of_json(folder: Folder) -> None:
 
 def test_the_distance_of_a_value_is_counted_in_the_spread_of_its_rows() -> None:
     assert difference({"value": 300_000.0}, {"value": 300_100.0}, unit=100_000.0) == pytest.approx(0.001)
+
+
+def test_a_bad_row_of_a_stream_is_named_by_its_place_in_the_whole(predictor: Predictor) -> None:
+    with pytest.raises(DataError) as error:
+        list(predictor.stream(["hello"] * 12 + [""], size=5))
+    assert error.value.row == 13
+
+
+@pytest.mark.parametrize("named", [["AutoTokenizer"], ["pipeline"], [7], None, {}])
+def test_a_folder_that_names_no_model_class_is_refused(folder: Folder, tmp_path: Path, named: object) -> None:
+    config = json.loads((folder.path / "config.json").read_text(encoding="utf8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": named}), encoding="utf8")
+    with pytest.raises(FolderError, match="cannot be opened with PyTorch"):
+        open_model(tmp_path)

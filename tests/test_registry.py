@@ -69,3 +69,9 @@ def test_every_task_of_the_table_is_there_and_knows_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", list(RUNTIMES))
 def test_every_runtime_of_the_table_is_there_and_knows_its_name(name: str) -> None:
     assert RUNTIMES[name].name == name
+
+
+def test_an_entry_may_need_another_extra() -> None:
+    table = Registry("runtime", {"dream": "no_such_library_as_this:Dream"}, extra="serve", extras={"dream": "train"})
+    with pytest.raises(MissingExtra, match=r"luban\[train\]"):
+        table["dream"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,14 @@ class Predictor:
 
     def stream(self, inputs: Iterable[str | Row], *, size: int = 512) -> Iterator[Prediction]:
         """Predictions of any number of inputs at constant memory, ``size`` rows at a time."""
-        held: list[str | Row] = []
-        for value in inputs:
-            held.append(value)
-            if len(held) == size:
+        waiting, done = iter(inputs), 0
+        while held := list(islice(waiting, size)):
+            try:
                 yield from self.predict(held)
-                held = []
-        if held:
-            yield from self.predict(held)
+            except DataError as error:
+                error.row = done + (error.row or 0)
+                raise
+            done += len(held)
 
     def answer(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Predictions of rows that are already encoded."""

@@ -15,13 +15,16 @@ from luban.errors import MissingExtra, UnknownName
 class Registry(Mapping[str, Any]):
     """A read-only mapping from a name to an object that is imported when it is first asked for.
 
-    ``extra`` names the pip extra to suggest when importing an entry fails for lack of a library.
+    ``extra`` names the pip extra to suggest when importing an entry fails for lack of a library, ``extras`` those of
+    entries that need another one.
     """
 
-    def __init__(self, kind: str, table: Mapping[str, str], *, extra: str = "all") -> None:
+    def __init__(
+        self, kind: str, table: Mapping[str, str], *, extra: str = "all", extras: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
         self.table = dict(table)
-        self.extra = extra
+        self.extra, self.extras = extra, dict(extras or {})
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.table:
@@ -32,7 +35,9 @@ class Registry(Mapping[str, Any]):
         except ModuleNotFoundError as missing:
             if (missing.name or "").split(".")[0] == "luban":
                 raise
-            raise MissingExtra(f"The {self.kind} {name!r} ({missing.name})", self.extra) from missing
+            raise MissingExtra(
+                f"The {self.kind} {name!r} ({missing.name})", self.extras.get(name, self.extra)
+            ) from missing
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.table)

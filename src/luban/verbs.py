@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
-from luban.errors import ConfigError, DataError, nearest_hint
+from luban.errors import ConfigError, DataError, FolderError, nearest_hint
 from luban.folder import Folder, check_target, write_text
 from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
@@ -231,12 +231,22 @@ def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0
 
 
 def explainer(folder: Folder) -> Any:
-    """A function that explains answers of a folder, opening what it needs at the first question."""
+    """A function that explains answers of a folder, opening what it needs at the first question.
+
+    It raises `FolderError` where another model has been put into the folder's place since.
+    """
     kept: list[Predictor] = []
 
     def answer(value: str | Row) -> Evidence:
         if not kept:
-            kept.append(Predictor.open(folder, threads=1, check=False))
+            now = Folder.open(folder.path)
+            if now.manifest.fingerprint != folder.manifest.fingerprint:
+                raise FolderError(
+                    f"{folder.path} holds another model than the one that is served.",
+                    "An explanation comes from the model that answers.",
+                    "Start the server again.",
+                )
+            kept.append(Predictor.open(now, threads=1, check=False))
         return explain(kept[0], value)
 
     return answer

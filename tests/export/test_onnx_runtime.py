@@ -70,3 +70,15 @@ def test_threads_are_taken_as_given_or_all_cores() -> None:
 def test_the_runtime_loads_no_torch() -> None:
     code = "import sys, luban.runtimes.onnx; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_graph_that_asks_for_other_inputs_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("pixels", "logits")]
+    node = onnx.helper.make_node("Identity", ["pixels"], ["logits"])
+    graph = onnx.helper.make_graph([node], "strange", value[:1], value[1:])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(tmp_path / "model.onnx"))
+    with pytest.raises(FolderError, match="asks for pixels"):
+        OnnxRuntime.open(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -16,8 +17,9 @@ import httpx
 import pytest
 
 from luban.config import ServeConfig
-from luban.errors import ConfigError, ServiceError
+from luban.errors import ConfigError, MissingExtra, ServiceError
 from luban.folder import Folder
+from luban.records import Evidence
 from luban.stages.serve import Served, serve
 from luban.stages.serve.run import listen
 from tests.serve.conftest import Start, serving
@@ -246,3 +248,28 @@ def test_the_oldest_row_goes_first_whatever_waits(folder: Folder) -> None:
         return [length - 2 for _, length in runtime.batches]
 
     assert asyncio.run(order()) == [1, 5, 2, 3, 2]
+
+
+def test_a_body_that_drips_is_given_up(folder: Folder) -> None:
+    with serving({"desk": Served.open(folder)}) as client:
+        service = client.service  # type: ignore[attr-defined]
+        service.limits = type(service.limits)(20_000, 16, 5_000, seconds=0.3)
+
+        def drops() -> Iterator[bytes]:
+            for _ in range(50):
+                yield b" "
+                time.sleep(0.1)
+
+        with suppress(httpx.WriteError):  # the server may hang up while the client still drips
+            assert client.post(PREDICT, content=drops()).status_code == 408
+        until(lambda: service.flow.in_flight == 0)
+
+
+def test_what_the_server_lacks_is_not_called_the_request_s_fault(folder: Folder) -> None:
+    def without_captum(value: object) -> Evidence:
+        raise MissingExtra("Integrated gradients", "explain")
+
+    with serving({"desk": Served.open(folder, explain=without_captum)}) as client:
+        answer = client.post("/models/desk/explain", json={"text": "card"})
+    assert answer.status_code == 500
+    assert "luban[explain]" in answer.json()["error"]["remedy"]

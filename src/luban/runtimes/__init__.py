@@ -9,4 +9,5 @@ RUNTIMES = Registry(
         "onnx": "luban.runtimes.onnx:OnnxRuntime",
     },
     extra="serve",
+    extras={"pytorch": "train"},
 )

@@ -26,6 +26,7 @@ from luban.errors import FolderError
 from luban.runtimes.base import Runtime
 
 FILE = "model.onnx"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 ARITHMETIC = "luban.arithmetic"
 "metadata key of a graph: int8 where its activations are quantised at run time"
 UNREADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
@@ -67,6 +68,13 @@ class OnnxRuntime(Runtime):
                 f"onnxruntime {onnxruntime.__version__} reads ONNX graphs.",
                 "It is damaged or was made for a newer onnxruntime: export it again.",
             ) from error
+        strange = [entry.name for entry in session.get_inputs() if entry.name not in INPUTS]
+        if strange or not session.get_outputs():
+            raise FolderError(
+                f"{file} asks for {', '.join(strange) or 'nothing and gives nothing'}.",
+                f"A model of this kind reads {', '.join(INPUTS)} and gives logits.",
+                "Export the folder again.",
+            )
         return cls(session)
 
     def run(self, batch: Batch) -> NDArray[np.float32]:

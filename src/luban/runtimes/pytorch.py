@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ def open_model(folder: Path) -> nn.Module:
     """The model of a folder by the architecture its config.json names, in float32; raises `FolderError`."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
-        architecture = getattr(transformers, named)
-        if not (isinstance(architecture, type) and issubclass(architecture, transformers.PreTrainedModel)):
+        architecture: Any = getattr(transformers, named)
+        if not issubclass(architecture, transformers.PreTrainedModel):
             raise ValueError(f"{named} is no model")
         with quiet():
             model = architecture.from_pretrained(

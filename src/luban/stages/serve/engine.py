@@ -23,7 +23,7 @@ from luban.errors import DataError, ServiceError
 from luban.predict import Predictor
 from luban.records import Prediction
 from luban.stages.serve.calibrate import Plan
-from luban.stages.serve.limits import Busy, refuse
+from luban.stages.serve.limits import Busy, characters, refuse
 from luban.stages.serve.metrics import ModelMetrics
 
 log = logging.getLogger("luban.serve")
@@ -147,7 +147,7 @@ class Engine:
         self.metrics.waiting.set(self.waiting)
 
     async def _encoded(self, rows: Sequence[Mapping[str, Any]]) -> list[Encoded]:
-        size = sum(len(value) for row in rows for value in row.values() if isinstance(value, str | list))
+        size = sum(characters(value) for row in rows for value in row.values())
         if size <= INLINE_CHARACTERS:
             return self._encode(rows)
         return await asyncio.get_running_loop().run_in_executor(self.pool, self._encode, rows)

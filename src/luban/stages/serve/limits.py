@@ -58,26 +58,13 @@ def draining() -> ServiceError:
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """The body of an ASGI request, counted while it arrives; raises 413 over the limit, 408 when it does not come."""
-    message = await _next(receive, limits)
-    body = message.get("body", b"")
-    if not message.get("more_body", False):
-        return _within(body, limits)
-    parts = [_within(body, limits)]
-    size = len(body)
-    while message.get("more_body", False):
-        message = await _next(receive, limits)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limits.body:
-            raise too_large(limits)
-    return b"".join(parts)
+    """The body of an ASGI request, counted while it arrives; raises 413 over the limit, 408 when it does not come.
 
-
-async def _next(receive: Receive, limits: Limits) -> MutableMapping[str, Any]:
+    The time is that of the whole body: one that drips would otherwise hold its place for ever.
+    """
     try:
         async with asyncio.timeout(limits.seconds):
-            message = await receive()
+            return await _body(receive, limits)
     except TimeoutError as error:
         raise refuse(
             408,
@@ -85,6 +72,26 @@ async def _next(receive: Receive, limits: Limits) -> MutableMapping[str, Any]:
             "A body is sent in one go.",
             "Send it again, faster.",
         ) from error
+
+
+async def _body(receive: Receive, limits: Limits) -> bytes:
+    message = await _next(receive)
+    body = message.get("body", b"")
+    if not message.get("more_body", False):
+        return _within(body, limits)
+    parts = [_within(body, limits)]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await _next(receive)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limits.body:
+            raise too_large(limits)
+    return b"".join(parts)
+
+
+async def _next(receive: Receive) -> MutableMapping[str, Any]:
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise refuse(400, "The client went away before its body was complete.")
     return message
@@ -138,14 +145,21 @@ def check_rows(count: int, limits: Limits) -> None:
 
 
 def check_text(value: object, position: int, limits: Limits) -> None:
-    """Raises 413 for a text of more characters than allowed."""
-    if isinstance(value, str) and len(value) > limits.text:
+    """Raises 413 for a text (or a list of words) of more characters than allowed."""
+    if (size := characters(value)) > limits.text:
         raise refuse(
             413,
-            f"Row {position}: the text has {len(value):,} characters.",
+            f"Row {position}: the text has {size:,} characters.",
             f"A text has at most {limits.text:,}.",
             "Cut it, or serve with a larger --max-text.",
         )
+
+
+def characters(value: object) -> int:
+    """Characters of a text or of all texts in a list; 0 for anything else."""
+    if isinstance(value, list):
+        return sum(len(item) for item in value if isinstance(item, str))
+    return len(value) if isinstance(value, str) else 0
 
 
 def check_host(host: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from luban.config import ServeConfig
-from luban.errors import LubanError, ServiceError, nearest_hint
+from luban.errors import ConfigError, DataError, LubanError, ServiceError, UnknownName, nearest_hint
 from luban.records import Row, Watch, unwatched
 from luban.stages.serve.calibrate import Calibrated, calibrate
 from luban.stages.serve.engine import Engine
@@ -181,9 +181,10 @@ REASONS = {408: "slow", 413: "too large", 429: "full", 503: "draining"}
 
 
 def failure(error: LubanError, shape: Callable[[ServiceError], dict[str, Any]] | None = None) -> Reply:
-    """An error as a reply; anything that is no `ServiceError` is the request's fault (422)."""
+    """An error as a reply: what a row or an option caused is the request's fault (422), the rest the server's (500)."""
     if not isinstance(error, ServiceError):
-        error = refuse(422, error.happened, error.expected, error.remedy)
+        status = 422 if isinstance(error, DataError | ConfigError | UnknownName) else 500
+        error = refuse(status, error.happened, error.expected, error.remedy)
     headers = {}
     if isinstance(error, Busy):
         headers["retry-after"] = str(error.after)

@@ -50,7 +50,9 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
         )
     if 0 < config.max_length < SHORTEST:
         raise ConfigError(
-            f"max_length is {config.max_length}.", f"A window holds at least {SHORTEST} sub-words.", "Set it higher, or 0."
+            f"max_length is {config.max_length}.",
+            f"A window holds at least {SHORTEST} sub-words.",
+            "Set it higher, or 0.",
         )
     task: Task = TASKS[data.task].fit(data.train)
     encoder = TextEncoder.open(base.path, limit=config.max_length or None)
