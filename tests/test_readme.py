@@ -109,7 +109,7 @@ class Reader:
         if words[0] == "luban":
             return self._call(lambda: main(words[1:]))
         shell = ["bash", "-c", step.text.replace(ADDRESS, self.address)]
-        run = subprocess.run(shell, capture_output=True, text=True, check=False)
+        run = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=120)
         return Done(run.returncode, run.stdout, run.stderr)
 
     def _call(self, work: Any) -> Done:
