@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from luban.config import TrainConfig
 from luban.errors import BaseUnavailable, ConfigError
 from luban.stages.train.calibrate import calibrated
+from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.drift import bucket
+from luban.stages.train.forecast import free_in_groups
 from luban.stages.train.golden import COUNT, golden_rows
 from luban.stages.train.material import encode
 from luban.stages.train.model import build, head
@@ -24,7 +28,7 @@ from luban.stages.train.recipe import epochs, schedule, tagger_epochs, window_le
 from luban.stages.train.run import _key
 from luban.tasks import TASKS
 from luban.testing import tiny_encoder
-from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
+from luban.training import Learner, bucketed, layer_of, micro_batches, parameter_groups, rate_factor
 from tests.train.rows import base, config, prepared
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=200)
@@ -63,7 +67,7 @@ def test_the_rate_rises_to_its_peak_and_falls(total: int, warmup: float) -> None
 
 
 def test_fewer_rows_are_seen_more_often() -> None:
-    assert [epochs(rows) for rows in (10, 100, 800, 5_000, 50_000)] == [8, 8, 4, 2, 1]
+    assert [epochs(rows) for rows in (10, 100, 800, 5_000, 50_000)] == [8, 8, 4, 3, 1]
     assert [tagger_epochs(rows) for rows in (500, 4_000, 20_000, 50_000)] == [12, 8, 3, 2]
 
 
@@ -109,8 +113,6 @@ def test_a_probe_separates_what_is_separable_and_ignores_dead_features() -> None
 
 @pytest.mark.parametrize("task", ["text-classification", "token-classification", "text-regression"])
 def test_the_probe_lowers_the_loss_before_training_starts(task: str, tmp_path: Path) -> None:
-    from luban.training import Learner
-
     losses = []
     for probing in (False, True):
         material = encode(prepared(task), base(tmp_path), config())
@@ -136,8 +138,6 @@ def test_the_averaging_layer_can_learn_in_all_its_parts(tmp_path: Path) -> None:
     material = encode(prepared(), base(tmp_path), config())
     model = build(material.base, material.task, dropout=0.0)
     add_mean_layer(model, seed=1)
-    from luban.training import Learner
-
     plan = schedule(config(), material.task, 24)
     Learner(model, material.task, plan, pad_id=0, examples=material.examples)._backward(range(8))
     layer = model.bert.encoder.layer[-1]
@@ -191,3 +191,125 @@ def test_a_base_with_code_or_damaged_weights_is_refused_without_a_question(
         (start.path / "config.json").write_text(json.dumps(damage), encoding="utf8")
     with pytest.raises(BaseUnavailable, match="cannot be opened"):
         build(start.path, TASKS["text-classification"](("a", "b")), dropout=0.1)
+
+
+def test_a_base_that_lacks_a_part_of_its_encoder_is_refused(tmp_path: Path) -> None:
+    file = base(tmp_path).path / "model.safetensors"
+    weights = load_file(file)
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(BaseUnavailable, match=r"lacks 1 .*layer\.1\.output\.dense\.weight"):
+        build(file.parent, TASKS["text-classification"](("a", "b")), dropout=0.1)
+
+
+def test_a_base_with_weights_of_another_size_is_refused(tmp_path: Path) -> None:
+    file = base(tmp_path).path / "config.json"
+    config = json.loads(file.read_text(encoding="utf8"))
+    file.write_text(json.dumps({**config, "vocab_size": config["vocab_size"] + 8}), encoding="utf8")
+    with pytest.raises(BaseUnavailable, match="word_embeddings"):
+        build(file.parent, TASKS["text-classification"](("a", "b")), dropout=0.1)
+
+
+def test_a_base_without_a_pooler_is_taken(tmp_path: Path) -> None:
+    file = base(tmp_path).path / "model.safetensors"
+    weights = {name: value for name, value in load_file(file).items() if not name.startswith("pooler.")}
+    save_file(weights, file, metadata={"format": "pt"})
+    assert build(file.parent, TASKS["text-classification"](("a", "b")), dropout=0.1).bert.pooler is not None
+
+
+def test_what_names_code_in_a_base_does_not_reach_the_model(tmp_path: Path) -> None:
+    file = base(tmp_path).path / "config.json"
+    config = json.loads(file.read_text(encoding="utf8"))
+    file.write_text(json.dumps({**config, "auto_map": {"AutoModel": "own.Model"}}), encoding="utf8")
+    model = build(file.parent, TASKS["text-classification"](("a", "b")), dropout=0.1)
+    assert "auto_map" not in model.config.to_dict()
+
+
+def group(path: Path, files: dict[str, object]) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        (path / name).write_text(f"{value}\n", encoding="ascii")
+
+
+def test_the_tightest_control_group_says_what_is_free(tmp_path: Path) -> None:
+    group(tmp_path / "a", {"memory.max": 900, "memory.current": 800, "memory.stat": "anon 5\ninactive_file 50"})
+    group(tmp_path / "a" / "b", {"memory.max": "max", "memory.current": 700, "memory.stat": "inactive_file 9"})
+    (tmp_path / "own").write_text("0::/a/b\n", encoding="ascii")
+    assert list(free_in_groups(tmp_path / "own", tmp_path)) == [150]
+
+
+def test_a_container_sees_its_own_limit_as_the_root(tmp_path: Path) -> None:
+    limits = {"memory.limit_in_bytes": 900, "memory.usage_in_bytes": 300, "memory.stat": "total_inactive_file 7"}
+    group(tmp_path / "memory", limits)
+    (tmp_path / "own").write_text("3:cpu:/docker/x\n2:memory:/docker/x\n", encoding="ascii")
+    assert list(free_in_groups(tmp_path / "own", tmp_path)) == [607]
+
+
+def test_a_system_without_control_groups_sets_no_limit(tmp_path: Path) -> None:
+    assert list(free_in_groups(tmp_path / "own", tmp_path)) == []
+
+
+def saved(tmp_path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """A checkpoint of a learner after one step, with best weights, and that learner's state."""
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0)
+    plan = schedule(config(), material.task, 24)
+    learner = Learner(model, material.task, plan, pad_id=0, examples=material.examples)
+    next(learner.learn())
+    checkpoint = Checkpoint(tmp_path / "checkpoint", "key")
+    checkpoint.save_best(model.state_dict())
+    checkpoint.save(learner.state(), {"best": 0.5})
+    return checkpoint, learner.state()
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
+    checkpoint, state = saved(tmp_path)
+    loaded = checkpoint.load(state)
+    assert checkpoint.progress() == {"best": 0.5}
+    assert set(loaded) == set(state)
+    assert torch.equal(loaded["rng"], state["rng"])
+    assert all(torch.equal(loaded["model"][name], value) for name, value in state["model"].items())
+
+
+def test_a_checkpoint_carries_the_generator_of_a_gpu(tmp_path: Path) -> None:
+    checkpoint, state = saved(tmp_path)
+    checkpoint.save({**state, "cuda_rng": torch.arange(16, dtype=torch.uint8)}, {})
+    assert torch.equal(checkpoint.load(state)["cuda_rng"], torch.arange(16, dtype=torch.uint8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_restored_learner_draws_the_same_dropout_on_a_gpu(tmp_path: Path) -> None:
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0).to("cuda")
+    plan = schedule(config(), material.task, 24)
+    learner = Learner(model, material.task, plan, pad_id=0, examples=material.examples)
+    next(learner.learn())
+    checkpoint = Checkpoint(tmp_path / "checkpoint", "key")
+    checkpoint.save(learner.state(), {})
+    drawn = torch.rand(8, device="cuda")
+    learner.restore(checkpoint.load(learner.state()))
+    assert torch.equal(torch.rand(8, device="cuda"), drawn)
+
+
+@pytest.mark.parametrize("name", ["state-1.safetensors", "best.safetensors", "state.json"])
+def test_a_checkpoint_cut_short_is_none(tmp_path: Path, name: str) -> None:
+    checkpoint, _ = saved(tmp_path)
+    file = checkpoint.path / name
+    file.write_bytes(file.read_bytes()[:-9])
+    assert checkpoint.progress() is None
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_none(tmp_path: Path) -> None:
+    checkpoint, _ = saved(tmp_path)
+    file = checkpoint.path / "state-1.safetensors"
+    weights = load_file(file)
+    del weights["model.classifier.bias"]
+    save_file(weights, file)
+    assert checkpoint.progress() is None
+
+
+def test_a_run_of_another_version_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, start = prepared(), base(tmp_path)
+    before = _key(data, start, config())
+    monkeypatch.setattr("luban.stages.train.run.made_by", lambda: {"luban": "99"})
+    assert _key(data, start, config()) != before

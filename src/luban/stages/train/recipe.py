@@ -50,7 +50,7 @@ def smoothing(config: TrainConfig, task: Task) -> float:
 
 def epochs(rows_a_label: float) -> float:
     """Passes over the rows of a classifier: the fewer rows a label has, the more often they are seen."""
-    return next((count for most, count in ((150, 8.0), (1_000, 4.0), (6_000, 2.0)) if rows_a_label <= most), 1.0)
+    return next((count for most, count in ((150, 8.0), (1_000, 4.0), (6_000, 3.0)) if rows_a_label <= most), 1.0)
 
 
 def tagger_epochs(rows: int) -> float:
