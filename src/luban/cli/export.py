@@ -75,4 +75,4 @@ def comparison(screen: Screen, told: Mapping[str, Any]) -> list[Any]:
                 f"{one['difference']:.3g}",
             )
     reason = str(told.get("reason", ""))
-    return [made, Text(f"  {screen.word('kept', name=told['kept'])} {reason}", style="dim")]
+    return [made, Text(f"  {screen.word('graph_kept', name=told['kept'])} {reason}", style="dim")]
