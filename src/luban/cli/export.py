@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.progress import Progressed
-from luban.cli.screen import Screen, size, table
+from luban.cli.screen import Screen, size
+from luban.cli.tables import comparison
 from luban.config import ExportConfig
 
 
@@ -54,25 +53,3 @@ def export(
         "bytes": made.bytes,
         "notes": dict(manifest.notes),
     }
-
-
-def comparison(screen: Screen, told: Mapping[str, Any]) -> list[Any]:
-    """What the export found out: each graph's size, speed and changed answers, and why one of them was kept."""
-    made = table(
-        "",
-        *(screen.word(key) for key in ("size", "ms_row", "faster_than", "answers_changed", "largest_difference")),
-        numbers=(1, 2, 3, 4, 5),
-    )
-    for name, against in (("fp32", "PyTorch"), ("int8", "fp32")):
-        if name in told:
-            one = told[name]
-            made.add_row(
-                name,
-                size(one["bytes"]),
-                f"{one['ms']:.2f}",
-                f"{one['speedup']:.2f} x {against}",
-                f"{one['flips']:.2%}",
-                f"{one['difference']:.3g}",
-            )
-    reason = str(told.get("reason", ""))
-    return [made, Text(f"  {screen.word('graph_kept', name=told['kept'])} {reason}", style="dim")]

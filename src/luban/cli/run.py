@@ -14,7 +14,7 @@ from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen, seconds, size
-from luban.cli.tables import class_table, show_rows, speed_line
+from luban.cli.tables import class_table, comparison, show_rows, speed_line
 from luban.line import Begun, Outcome, Why
 from luban.metrics.classification import ClassScore
 
@@ -127,6 +127,7 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, comm
         screen.show(class_table(screen, [ClassScore(**one) for one in judged["table"]][:MOST_CLASSES]))
     score_lines(screen, judged)
     screen.show(speed_line(screen, judged))
+    screen.show(*comparison(screen, facts["export"]["notes"]["export"]))
     if commands:
         model, served = root / facts["train"]["path"], root / facts["export"]["path"]
         screen.commands(

@@ -147,3 +147,25 @@ def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableTy
 def reasons(evidence: Evidence, count: int = 3) -> str:
     """The words that mattered most, on one line."""
     return ", ".join(f"{one.text} ({one.weight:+.2f})" for one in evidence.top(count))
+
+
+def comparison(screen: Screen, told: Mapping[str, Any]) -> list[Any]:
+    """What the export found out: each graph's size, speed and changed answers, and why one of them was kept."""
+    made = table(
+        "",
+        *(screen.word(key) for key in ("size", "ms_row", "faster_than", "answers_changed", "largest_difference")),
+        numbers=(1, 2, 3, 4, 5),
+    )
+    for name, against in (("fp32", "PyTorch"), ("int8", "fp32")):
+        if name in told:
+            one = told[name]
+            made.add_row(
+                name,
+                size(one["bytes"]),
+                f"{one['ms']:.2f}",
+                f"{one['speedup']:.2f} x {against}",
+                f"{one['flips']:.2%}",
+                f"{one['difference']:.3g}",
+            )
+    reason = str(told.get("reason", ""))
+    return [made, Text(f"  {screen.word('graph_kept', name=told['kept'])} {reason}", style="dim")]
