@@ -161,6 +161,37 @@ def test_training_leaves_tensorboard_logs_and_no_checkpoint(tmp_path: Path) -> N
     assert not (run / "checkpoint").exists()
 
 
+def test_a_resumed_run_keeps_its_micro_batch_when_there_is_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luban.stages.train.loop.CHECKPOINT_SECONDS", 0.0)
+    start, chosen = base(tmp_path), []
+
+    def stop_at_the_fourth_step(event: object) -> None:
+        if isinstance(event, Forecast):
+            chosen.append(event.micro_tokens)
+        if isinstance(event, Step) and event.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared(), start, config(memory=0.002), tmp_path / "model", watch=stop_at_the_fourth_step)
+    seen: list[object] = []
+    train(prepared(), start, config(), tmp_path / "model", watch=seen.append)
+    assert [event.micro_tokens for event in seen if isinstance(event, Forecast)] == chosen
+    assert min(event.done for event in seen if isinstance(event, Step)) > 1
+
+
+def test_the_averaging_layer_is_added_without_a_probe_too(tmp_path: Path) -> None:
+    folder = train(prepared(), base(tmp_path), config(epochs=1, probe=False, pooling="mean"), tmp_path / "model")
+    assert json.loads((folder.path / "config.json").read_text(encoding="utf8"))["num_hidden_layers"] == 3
+
+
+def test_a_tagger_has_no_averaging_layer(tmp_path: Path) -> None:
+    chosen = config(epochs=1, probe=False, pooling="mean")
+    folder = train(prepared("token-classification"), base(tmp_path), chosen, tmp_path / "model")
+    assert json.loads((folder.path / "config.json").read_text(encoding="utf8"))["num_hidden_layers"] == 2
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -19,7 +19,7 @@ from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.pooling import add_mean_layer
-from luban.stages.train.probe import start_head
+from luban.stages.train.probe import may_average, start_head
 from luban.stages.train.sinks import Curves
 from luban.training import Learner, Schedule
 
@@ -32,7 +32,8 @@ class Run:
     """A run in the folder ``path``; ``key`` says whose it is, so that only the same run is resumed.
 
     ``progress`` is what a resumed run must remember: ``history`` of dev scores, the ``best`` of them, and for how many
-    evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`).
+    evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`); and the
+    micro-batch, because other sums in another order are other weights.
     """
 
     path: Path
@@ -40,7 +41,7 @@ class Run:
     config: TrainConfig
     watch: Watch = unwatched
     progress: dict[str, Any] = field(
-        default_factory=lambda: {"history": [], "best": None, "stale": 0, "averages": False}
+        default_factory=lambda: {"history": [], "best": None, "stale": 0, "averages": False, "micro_tokens": 0}
     )
 
     def fine_tune(self, model: nn.Module, material: Material, plan: Schedule) -> dict[str, Any] | None:
@@ -48,16 +49,13 @@ class Run:
         model.to(device())
         checkpoint = Checkpoint(self.path / "checkpoint", self.key)
         kept = checkpoint.progress()
-        pad_id = material.encoder.pad_id
         if kept is not None:
             self.progress = kept
-            if kept["averages"]:
-                add_mean_layer(model, seed=self.config.seed)
-        elif self.config.probe:
-            averages = start_head(model, material.task, material.examples, pad_id=pad_id, config=self.config)
-            self.progress["averages"] = averages
-        learner = Learner(model, material.task, plan, pad_id=pad_id, examples=material.examples)
+            plan = replace(plan, micro_tokens=kept["micro_tokens"])
+        self._begin(model, material, fresh=kept is None)
+        learner = Learner(model, material.task, plan, pad_id=material.encoder.pad_id, examples=material.examples)
         self.watch(forecast(learner, self.config.memory))
+        self.progress["micro_tokens"] = learner.schedule.micro_tokens
         torch.manual_seed(self.config.seed)
         if kept is not None:
             learner.restore(checkpoint.load(learner.state()))
@@ -65,6 +63,18 @@ class Run:
         with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
             self._loop(learner, material, checkpoint, curves)
         return checkpoint.best() if self.progress["best"] is not None else None
+
+    def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
+        """Give the model its averaging layer where it has one, and in a fresh run its head."""
+        if fresh and self.config.probe:
+            self.progress["averages"] = start_head(
+                model, material.task, material.examples, pad_id=material.encoder.pad_id, config=self.config
+            )
+            return
+        if fresh:
+            self.progress["averages"] = self.config.pooling == "mean" and may_average(model, material.task)
+        if self.progress["averages"]:
+            add_mean_layer(model, seed=self.config.seed)
 
     def _loop(self, learner: Learner, material: Material, checkpoint: Checkpoint, curves: Curves) -> None:
         if self._stale():

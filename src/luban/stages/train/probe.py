@@ -46,7 +46,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     linear, dense = head(model, task.outputs), pooler(model)
     if task.tags_words:
         features = _tagged(inputs_of(linear, model, chosen, pad_id), chosen)
-    elif dense is None or encoder_of(model) is None:
+    elif dense is None or not may_average(model, task):
         features = torch.stack(inputs_of(linear, model, chosen, pad_id))
     else:
         first, mean = first_and_mean(model, chosen, pad_id)
@@ -60,6 +60,11 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
         features = standardise(dense, first)
     fit(linear, features, targets, weights, task)
     return averages
+
+
+def may_average(model: nn.Module, task: Task) -> bool:
+    """Whether there is a choice of what is read: a pooler listens to the first token of layers built like BERT's."""
+    return not task.tags_words and pooler(model) is not None and encoder_of(model) is not None
 
 
 def _better(left: Tensor, right: Tensor, targets: Tensor, weights: Tensor, task: Task) -> bool:
