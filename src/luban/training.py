@@ -113,12 +113,15 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on: weights, optimiser, position and the generators of random numbers."""
+        generators = {"rng": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            generators["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
             "losses": list(self.losses),
-            "rng": torch.get_rng_state(),
+            **generators,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -128,6 +131,8 @@ class Learner:
         self.done = int(state["done"])
         self.losses = list(state["losses"])
         torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     def _step(self, batch: Sequence[int], epoch: int) -> Step:
         self.model.train()
