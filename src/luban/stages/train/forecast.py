@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,6 +23,11 @@ SHARE = 0.7
 "of the free memory that training may plan with: the rest is for what allocators and the page cache need"
 ASSUMED = 4 * 2**30
 "bytes taken to be free where the system does not tell (Windows); memory=GIB says it better"
+
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"a control group's limit, what it holds, and the part of memory.stat that is given back on demand"
 
 
 def forecast(learner: Learner, memory: float) -> Forecast:
@@ -71,9 +77,37 @@ def saved_bytes(learner: Learner, batch: Sequence[int]) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that can be had now without swapping."""
+    """Bytes that can be had now without swapping: of the GPU, else of the machine and within the container's limit."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
+    return min([_free_in_machine(), *free_in_groups()])
+
+
+def free_in_groups(own: Path = OWN_GROUPS, root: Path = GROUPS) -> Iterator[int]:
+    """Bytes left in each limited control group (version 2, then 1) that this process is in, the root's among them.
+
+    What files hold in the page cache and nobody uses counts as free. A container sees its own group as the root.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf8").splitlines()]
+    except OSError:
+        return
+    for _, controllers, name in lines:
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        most, held, cache = VERSION_1 if controllers else VERSION_2
+        group = top / name.lstrip("/")
+        for place in (group, *(parent for parent in group.parents if parent.is_relative_to(top))):
+            try:
+                limit, used = (int((place / file).read_text(encoding="ascii")) for file in (most, held))
+                kept = dict(line.split() for line in (place / "memory.stat").read_text(encoding="ascii").splitlines())
+            except (OSError, ValueError):  # no such group here, or its limit is "max"
+                continue
+            yield max(0, limit - used + int(kept.get(cache, 0)))
+
+
+def _free_in_machine() -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
