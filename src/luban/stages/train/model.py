@@ -20,22 +20,26 @@ HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "cls_dropout")
 
 
 def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, seed: int = 13) -> nn.Module:
-    """The transformers model of the task's class on the base's weights, in float32; raises `BaseUnavailable`."""
+    """The transformers model of the task's class on the base's weights, in float32; raises `BaseUnavailable`.
+
+    Only head and pooler may start at random: an encoder of which a part is missing would be trained as if it were whole.
+    """
     torch.manual_seed(seed)
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(
                 base, local_files_only=True, trust_remote_code=False, num_labels=task.outputs, **task.model_config()
             )
+            vars(config).pop("auto_map", None)  # code that was not run is not passed on
             for name in DROPOUTS:
                 if isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, dropout)
             for name in HEAD_DROPOUTS:
                 if hasattr(config, name):
                     setattr(config, name, head_dropout)
-            model = getattr(transformers, task.model_class).from_pretrained(
+            model, loaded = getattr(transformers, task.model_class).from_pretrained(
                 base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
-                ignore_mismatched_sizes=True, trust_remote_code=False,
+                ignore_mismatched_sizes=True, trust_remote_code=False, output_loading_info=True,
             )  # fmt: skip
     except UNREADABLE as error:
         raise BaseUnavailable(
@@ -44,6 +48,16 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
             "See `luban models` for those that are at hand.",
         ) from error
     assert isinstance(model, nn.Module)
+    made_up = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
+    lacking = sorted(
+        name for name in made_up if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
+    )
+    if lacking:
+        raise BaseUnavailable(
+            f"{base}/model.safetensors lacks {len(lacking)} of the encoder's weights ({', '.join(lacking[:3])}).",
+            "A base has every weight of the encoder that its config.json describes, in that size.",
+            "Get the base again, or see `luban models` for those that are at hand.",
+        )
     return model
 
 
