@@ -141,11 +141,46 @@ def test_a_pickle_is_refused_even_where_the_manifest_lists_it(folder: Folder) ->
         Folder.open(folder.path)
 
 
-@pytest.mark.parametrize("name", ["other.safetensors", "model.onnx", "tokenizer.json", "adapter_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["other.safetensors", "model.onnx", "adapter_config.json", "vocab.txt", "model.onnx.data", "reports/more.json"],
+)
 def test_a_part_of_a_model_that_is_not_listed_is_refused(folder: Folder, name: str) -> None:
     (folder.path / name).write_bytes(b"{}")
     with pytest.raises(FolderError, match=r"which luban\.json does not list"):
         Folder.open(folder.path)
+
+
+@pytest.mark.parametrize("name", ["LICENSE.txt", "NOTICE", ".gitattributes", ".git/config", "reports/README.md"])
+def test_what_is_no_part_of_a_model_may_be_beside_it(folder: Folder, name: str) -> None:
+    (folder.path / name).parent.mkdir(exist_ok=True)
+    (folder.path / name).write_text("words", encoding="utf8")
+    assert Folder.open(folder.path).manifest == folder.manifest
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auto_map": {"AutoConfig": "evil.Config"}},
+        {"attn_implementation": "org/kernel"},
+        {"text_config": {"_attn_implementation": "org/kernel"}},
+    ],
+)
+def test_a_config_that_names_code_is_refused(tmp_path: Path, config: dict[str, object]) -> None:
+    def with_code(work: Path) -> None:
+        fill(work)
+        (work / "config.json").write_text(json.dumps(config), encoding="utf8")
+
+    with pytest.raises(FolderError, match="names code to run"):
+        write(tmp_path / "tickets", MANIFEST, with_code)
+
+
+def test_a_config_that_names_attention_of_the_library_opens(tmp_path: Path) -> None:
+    def plain(work: Path) -> None:
+        fill(work)
+        (work / "config.json").write_text('{"attn_implementation": "sdpa"}', encoding="utf8")
+
+    assert write(tmp_path / "tickets", MANIFEST, plain).manifest.name == "tickets"
 
 
 def test_a_missing_file_is_named(folder: Folder) -> None:

@@ -1,6 +1,7 @@
 """The model folder: open and verify it, write it atomically; it trains nothing and runs no model.
 
-Opening checks every file against the hashes of `luban.json` and refuses pickles, code and paths that leave the folder.
+Opening checks every file against the hashes of `luban.json` and refuses pickles, code, paths that leave the folder and
+files that are not listed (a card, licences and dot files may be beside them).
 Writing fills a temporary sibling, hashes it, writes `luban.json` last and renames the whole into place.
 """
 
@@ -12,7 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,10 @@ from luban.tasks.base import Calibration, Task
 GOLDEN = "golden.jsonl"
 REFUSED = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".py", ".pyc", ".so", ".sh", ".npy", ".dill"}
 UNLISTED = {manifests.NAME, "README.md"}
+FREE = ("LICENSE", "LICENCE", "NOTICE")
+"names that an unlisted file may start with: no part of a model does"
+KERNELS = {"attn_implementation", "_attn_implementation"}
+"keys of config.json whose value may name code on a hub, as organisation/repository"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Folder:
             _refuse_dangerous(path, inside, manifest)
         for name, info in manifest.files.items():
             _check_file(path, name, info, hash_it=verify)
+        _refuse_foreign_code(path / "config.json")
         return cls(path, manifest)
 
     def task(self) -> Task:
@@ -193,17 +199,43 @@ def _refuse_dangerous(folder: Path, file: Path, manifest: Manifest) -> None:
         raise FolderError(
             f"{folder}/{name} points outside the folder.", "A model folder is whole by itself.", "Copy the file in."
         )
-    if (
-        name not in manifest.files
-        and file.suffix in {".safetensors", ".onnx", ".json"}
-        and name not in UNLISTED
-        and "/" not in name
-    ):
+    if name not in manifest.files and not _may_be_unlisted(name):
         raise FolderError(
             f"{folder} holds {name}, which {manifests.NAME} does not list.",
             "Every file a model is made of is listed and hashed.",
             "Remove it, or make the folder again.",
         )
+
+
+def _may_be_unlisted(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    return name in UNLISTED or parts[-1] == "README.md" or parts[-1].startswith(FREE) or hidden
+
+
+def _refuse_foreign_code(config: Path) -> None:
+    """Raises `FolderError` where config.json names code to fetch and run; one that cannot be read is left to its reader."""
+    try:
+        entries = list(_entries(json.loads(config.read_text(encoding="utf8"))))
+    except (OSError, ValueError, RecursionError):
+        return
+    for key, value in entries:
+        if key == "auto_map" or (key in KERNELS and "/" in json.dumps(value)):
+            raise FolderError(
+                f"{config} names code to run ({key}: {value!r}).",
+                "A model folder holds no code and fetches none.",
+                "Remove the key if you trust where the folder came from, or make the folder again.",
+            )
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a JSON value, at any depth."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _entries(item)
+    elif isinstance(value, dict):
+        yield from value.items()
+        yield from _entries(list(value.values()))
 
 
 def _inside(folder: Path, file: Path) -> bool:

@@ -44,6 +44,15 @@ def test_half_a_graph_is_refused(tmp_path: Path, graph: Folder) -> None:
         OnnxRuntime.open(tmp_path)
 
 
+def test_a_graph_with_weights_in_another_file_is_refused(tmp_path: Path, graph: Folder) -> None:
+    import onnx
+
+    whole = onnx.load(graph.path / "model.onnx")
+    onnx.save(whole, tmp_path / "model.onnx", save_as_external_data=True, location=".weights", size_threshold=0)
+    with pytest.raises(FolderError, match="external data"):
+        OnnxRuntime.open(tmp_path)
+
+
 def test_threads_share_one_session(graph: Folder) -> None:
     runtime = OnnxRuntime.open(graph.path, threads=1)
     encoder = TextEncoder.open(graph.path)

@@ -6,6 +6,7 @@ are as they are.
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class OnnxRuntime(Runtime):
                 "A folder of runtime 'onnx' holds model.onnx.",
                 "Copy or export the folder again.",
             )
+        _refuse_external_data(file)
         try:
             session = onnxruntime.InferenceSession(str(file), options(threads), providers=["CPUExecutionProvider"])
         except UNREADABLE as error:
@@ -87,6 +89,21 @@ class OnnxRuntime(Runtime):
     def close(self) -> None:
         """Free the weights."""
         self.session = None
+
+
+def _refuse_external_data(file: Path) -> None:
+    """Raises `FolderError` for a graph whose weights stand in another file: the format names it under the key `location`."""
+    with file.open("rb") as stream:
+        if not file.stat().st_size:
+            return  # nothing to map; the session says that it is no graph
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as graph:
+            found = graph.find(b"location") >= 0
+    if found:
+        raise FolderError(
+            f"{file} takes weights from another file (external data).",
+            "The graph of a model folder is whole by itself.",
+            "Export the folder again, or save the graph with its weights inside.",
+        )
 
 
 def options(threads: int | None) -> onnxruntime.SessionOptions:
