@@ -81,6 +81,13 @@ def test_roberta_loses_two_positions() -> None:
     assert position_limit({"max_position_embeddings": 512, "model_type": "bert"}) == 512
 
 
+@pytest.mark.parametrize(
+    "kind", ["xlm-roberta-xl", "roberta-prelayernorm", "data2vec-text", "xmod", "luke", "ibert", "esm", "lilt"]
+)
+def test_the_kin_of_roberta_loses_the_padding_offset_too(kind: str) -> None:
+    assert position_limit({"max_position_embeddings": 514, "model_type": kind}) == 512
+
+
 @pytest.mark.parametrize("broken", ["", "{", "{}"])
 def test_a_folder_without_a_readable_tokenizer_is_refused(tmp_path: Path, broken: str) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf8")

@@ -25,6 +25,12 @@ IGNORE = -100
 REMEMBERED = 64
 "characters of the longest word whose sub-words are kept: a server must not fill its memory with what clients make up"
 
+OFFSET = {
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "xmod", "luke",
+    "ibert", "esm", "mpnet", "longformer", "lilt", "markuplm",
+}  # fmt: skip
+"model types that count positions from the padding's id plus one, which is 2"
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -200,7 +206,7 @@ def position_limit(config: Mapping[str, object]) -> int:
     """The most sub-words a model of this ``config.json`` can read; RoBERTa's kin lose the padding offset."""
     most = config.get("max_position_embeddings") or config.get("n_positions") or 512
     limit = int(most) if isinstance(most, int | float) else 512
-    if str(config.get("model_type", "")) in {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}:
+    if str(config.get("model_type", "")) in OFFSET:
         limit -= 2
     return max(8, limit)
 
