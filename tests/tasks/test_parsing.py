@@ -21,6 +21,11 @@ def test_a_row_without_text_is_refused(name: str, text: object) -> None:
     assert error.value.column == "text"
 
 
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(DataError, match=r"half a surrogate pair \('\\ud83d', character 4\)"):
+        TextClassification.parse({"text": "ha \ud83d", "label": "fun"})
+
+
 @pytest.mark.parametrize("label", [None, "", "  ", float("nan"), ["a"], {}])
 def test_a_row_without_a_label_is_refused(label: object) -> None:
     with pytest.raises(DataError) as error:

@@ -21,6 +21,7 @@ The torch half is what training needs; torch is imported inside its functions:
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,6 +163,14 @@ def required_text(record: Row, column: str) -> str:
     if not value.strip():
         raise DataError(
             "the text is empty.", "A row needs text to learn from.", "Fill it in or remove the row.", column=column
+        )
+    half = re.search("[\ud800-\udfff]", value)
+    if half:
+        raise DataError(
+            f"the text holds half a surrogate pair ({half[0]!r}, character {half.start() + 1}).",
+            "Text is Unicode that can be written as UTF-8.",
+            "Read the file in the encoding it was written in, or remove the row.",
+            column=column,
         )
     return value
 
