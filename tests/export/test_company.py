@@ -28,3 +28,21 @@ def test_fp32_rows_still_share_a_call(tmp_path: Path) -> None:
     rows = [TASKS["text-classification"].parse(row) for row in SAMPLES["text-classification"]]
     plain = export(folder, rows, ExportConfig(quantise="none"), tmp_path / "plain")
     assert Predictor.open(plain).max_rows > 1
+
+
+def test_a_spared_node_keeps_its_fp32_weights(tmp_path: Path) -> None:
+    import onnx
+
+    from luban.stages.export.graph import fuse, trace
+    from luban.stages.export.onnx import WAYS
+    from luban.stages.export.quantise import quantise
+
+    folder = tiny_folder(tmp_path / "model")
+    trace(folder, tmp_path / "traced.onnx")
+    fuse(tmp_path / "traced.onnx", tmp_path / "plain.onnx", folder.path / "config.json")
+    counts = []
+    for name, spared in WAYS.items():
+        quantise(tmp_path / "plain.onnx", tmp_path / f"{name}.onnx", spared=spared)
+        graph = onnx.load(str(tmp_path / f"{name}.onnx")).graph
+        counts.append(sum(node.op_type == "MatMul" for node in graph.node))
+    assert counts[1] - counts[0] == 2, "one feed-forward output a layer stays in fp32"

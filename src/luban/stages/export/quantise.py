@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 from pathlib import Path
 
 OPERATORS = ("MatMul", "Attention", "Gather")
 INT8_FEATURES = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def quantise(source: Path, out: Path, *, reduce_range: bool | None = None) -> None:
-    """Write ``source`` with int8 weights.
+def quantise(source: Path, out: Path, *, spared: str = "", reduce_range: bool | None = None) -> None:
+    """Write ``source`` with int8 weights, but for the nodes whose names match the pattern ``spared``.
 
     ``reduce_range`` keeps weights in 7 bits, so that processors without VNNI do not overflow 16-bit sums; None: where
     this processor is an x86 without VNNI.
@@ -34,6 +35,7 @@ def quantise(source: Path, out: Path, *, reduce_range: bool | None = None) -> No
             graph,
             str(out),
             op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=[node.name for node in graph.graph.node if spared and re.search(spared, node.name)],
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=saturates() if reduce_range is None else reduce_range,
