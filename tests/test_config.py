@@ -29,6 +29,10 @@ def test_an_unknown_key_deep_down_is_named_with_its_path() -> None:
     ("section", "values", "named"),
     [
         (TrainConfig, {"epochs": "many"}, "epochs cannot be 'many'"),
+        (TrainConfig, {"dropout": -5}, "dropout cannot be -5"),
+        (TrainConfig, {"dropout": -0.5}, "dropout cannot be -0.5"),
+        (TrainConfig, {"smoothing": -5}, "smoothing cannot be -5"),
+        (TrainConfig, {"smoothing": float("nan")}, "smoothing cannot be nan"),
         (TrainConfig, {"precision": "fp8"}, "precision cannot be 'fp8'"),
         (PrepareConfig, {"valid_share": 1.5}, "valid_share cannot be 1.5"),
         (ServeConfig, {"port": 70000}, "port cannot be 70000"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from luban.errors import ConfigError, nearest_hint
 
@@ -54,11 +54,12 @@ class TrainConfig(Section):
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    dropout: float = Field(-1, le=1, description="dropout of the encoder; -1: by task")
-    smoothing: float = Field(-1, lt=1, description="label smoothing; -1: by task")
+    dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder; -1: by task")
+    smoothing: float = Field(-1, ge=-1, lt=1, description="label smoothing; -1: by task")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
     pooling: Literal["auto", "first", "mean"] = Field(
-        "auto", description="what a classifier reads: the first token or the mean of all; auto tries both on the frozen base"
+        "auto",
+        description="what a classifier reads: the first token or the mean of all; auto tries both on the frozen base",
     )
     probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -72,6 +73,13 @@ class TrainConfig(Section):
     )
     log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(("tensorboard",), description="where curves go")
     seed: int = Field(13, description="seed of order, dropout and head")
+
+    @field_validator("dropout", "smoothing")
+    @classmethod
+    def _a_share_or_by_task(cls, value: float) -> float:
+        if -1 < value < 0:
+            raise ValueError("it is -1 (by task) or a share from 0 on")
+        return value
 
 
 class EvaluateConfig(Section):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from luban.bases import Base
 from luban.config import TrainConfig
-from luban.folder import Folder, check_target, write, write_golden, write_text
+from luban.folder import Folder, check_target, made_by, write, write_golden, write_text
 from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared, Watch, unwatched
@@ -125,7 +125,7 @@ def _data(data: Prepared) -> dict[str, Any]:
 def _key(data: Prepared, base: Base, config: TrainConfig) -> str:
     # What changes no result may differ: a run that was killed for memory goes on with less of it.
     chosen = config.model_dump(mode="json", exclude={"threads", "memory", "log"})
-    told = [data.fingerprint, data.task, base.hash or str(base.path), chosen]
+    told = [data.fingerprint, data.task, base.hash or str(base.path), chosen, made_by().get("luban")]
     return hashlib.sha256(canonical(told).encode()).hexdigest()
 
 
