@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from luban.errors import DataError, FolderError, ParityError
-from luban.folder import Folder
+from luban.folder import Folder, Golden
 from luban.predict import Predictor, check_golden, difference, rounded
+from luban.records import Entity, Prediction
 from luban.runtimes.pytorch import open_model
 from luban.tasks import TASKS
 from luban.testing import SAMPLES, RuntimeContract, tiny_folder
@@ -122,6 +125,41 @@ def test_an_answer_does_not_differ_from_itself(value: object) -> None:
 @given(JSON, JSON)
 def test_difference_is_the_same_both_ways(left: object, right: object) -> None:
     assert difference(left, right) == difference(right, left)
+
+
+class Tagged:
+    """A one-by-one tagger that answers what it is told."""
+
+    task = TASKS["token-classification"](["O", "B-city", "I-city"])
+    runtime = SimpleNamespace(one_by_one=True)
+
+    def __init__(self, said: list[list[Entity]]) -> None:
+        self.said = said
+
+    def predict(self, rows: list[Any]) -> list[Prediction]:
+        return [Prediction(entities=tuple(entities)) for entities in self.said]
+
+
+def city(start: int, score: float = 0.9) -> Entity:
+    return Entity("oslo", "city", start, start + 4, score)
+
+
+TEN = [[city(start) for start in range(0, 50, 5)]]
+
+
+def checked(said: list[list[Entity]]) -> None:
+    golden = [Golden({"text": "oslo"}, Prediction(entities=tuple(entities)).as_json()) for entities in TEN]
+    check_golden(Tagged(said), golden, stage="serve")  # type: ignore[arg-type]
+
+
+def test_an_int8_tagger_may_lose_one_entity_in_ten() -> None:
+    checked([TEN[0][1:]])
+
+
+@pytest.mark.parametrize("said", [[TEN[0][2:]], [[city(0, 0.8), *TEN[0][1:]]]], ids=["entities", "score"])
+def test_an_int8_tagger_that_answers_otherwise_is_refused(said: list[list[Entity]]) -> None:
+    with pytest.raises(ParityError, match="10 entities"):
+        checked(said)
 
 
 def test_the_golden_file_is_lines_of_json(folder: Folder) -> None:

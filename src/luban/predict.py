@@ -27,6 +27,13 @@ INT8_TOLERANCE = 5e-2
 "the same for int8: a value on the edge of a quantisation step falls to the other side on another processor"
 
 
+INT8_ENTITIES = 0.9
+"share of the golden rows' entities (span and label) that an int8 tagger must find again: one may fall to the other side"
+
+
+DIFFERENT = "The weights, the tokenizer or the runtime differ from those that made the folder: make it again."
+
+
 class Predictor:
     """A folder that is ready to answer.
 
@@ -121,8 +128,15 @@ def make_golden(predictor: Predictor, rows: Iterable[Mapping[Any, Any]]) -> list
 
 
 def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) -> None:
-    """Raises `ParityError` naming ``stage`` when the model no longer gives the recorded answers."""
+    """Raises `ParityError` naming ``stage`` when the model no longer gives the recorded answers.
+
+    Each row must be within `GOLDEN_TOLERANCE`, or `INT8_TOLERANCE` where the runtime is one_by_one; entities of such a
+    runtime are compared over all rows together, see `INT8_ENTITIES`.
+    """
     answers = predictor.predict([g.row for g in golden])
+    if predictor.runtime.one_by_one and predictor.task.tags_words:
+        _check_entities([g.expect for g in golden], [answer.as_json() for answer in answers], stage)
+        return
     tolerance = INT8_TOLERANCE if predictor.runtime.one_by_one else GOLDEN_TOLERANCE
     for g, answer in zip(golden, answers, strict=True):
         worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread)
@@ -132,8 +146,32 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
                 stage,
                 f"the golden row {text!r} gave {_short(answer.as_json())} instead of {_short(g.expect)} "
                 f"(off by {worst:.3g}).",
-                "The weights, the tokenizer or the runtime differ from those that made the folder: make it again.",
+                DIFFERENT,
             )
+
+
+def _check_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]], stage: str) -> None:
+    """Entities of all rows: F1 between the two sets at least `INT8_ENTITIES`, scores of those in both alike."""
+    before, now = _found(expected), _found(got)
+    both = before.keys() & now.keys()
+    agreement = 2 * len(both) / (len(before) + len(now)) if before or now else 1.0
+    worst = max((abs(before[entity] - now[entity]) for entity in both), default=0.0)
+    if agreement < INT8_ENTITIES or worst > INT8_TOLERANCE:
+        raise ParityError(
+            stage,
+            f"of the golden rows' {len(before)} entities the model gave {len(both)} again, and "
+            f"{len(now) - len(both)} others (scores off by at most {worst:.3g}).",
+            DIFFERENT,
+        )
+
+
+def _found(answers: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int, str], float]:
+    """Each entity (row, start, end, label) with its score."""
+    return {
+        (row, entity["start"], entity["end"], entity["label"]): float(entity["score"])
+        for row, answer in enumerate(answers)
+        for entity in answer.get("entities", ())
+    }
 
 
 def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
