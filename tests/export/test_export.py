@@ -17,6 +17,8 @@ from luban.runtimes.onnx import OnnxRuntime
 from luban.stages.export import export
 from luban.stages.export.graph import fuse, trace
 from luban.stages.export.quantise import features, quantise
+from luban.tasks import TASKS
+from luban.testing import SAMPLES
 from tests.export.tiny import LABELS, MANY, TEXTS, rows_for, tiny_folder
 
 PLAIN = ExportConfig(quantise="none", threads=1)
@@ -162,6 +164,12 @@ def test_scores_are_given_where_rows_are_labelled(trained: Folder, tmp_path: Pat
     rows = [{**row, "label": "good"} for row in rows_for("text-classification")]
     notes = export(trained, rows, PLAIN, tmp_path / "made").manifest.notes["export"]
     assert notes["pytorch"]["scores"]["accuracy"] == notes["fp32"]["scores"]["accuracy"]
+
+
+def test_scores_are_given_where_a_taggers_rows_carry_tags(tmp_path: Path) -> None:
+    rows = [TASKS["token-classification"].parse(row) for row in SAMPLES["token-classification"]]
+    made = export(tiny_folder(tmp_path / "source", "token-classification"), rows, PLAIN, tmp_path / "made")
+    assert "entity_f1" in made.manifest.notes["export"]["pytorch"]["scores"]
 
 
 def test_processor_features_are_read_as_linux_names_them(tmp_path: Path) -> None:
