@@ -92,6 +92,22 @@ def test_a_closed_pipe_is_quiet():
     assert done.stderr == ""
 
 
+def test_what_the_system_refuses_is_one_sentence_and_exits_with_2(call, model, tmp_path):
+    (tmp_path / "page.html").mkdir()
+    done = call("explain", model, "where is my order", "--html", tmp_path / "page.html")
+    assert done.code == 2
+    assert "page.html" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_is_one_sentence_and_exits_with_2():
+    command = f"{sys.executable} -m luban models --json > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_interrupt_is_one_line_and_130(call, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

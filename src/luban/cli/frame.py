@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from luban.errors import GateError, LubanError, nearest_hint
 from luban.tasks import TASKS
 
 INTERRUPTED = 130
+OSERROR = 2
 PANEL = "Output"
 START, STAGES, AROUND = "To start", "The line, stage by stage", "Around it"
 SOURCE = "file (CSV, TSV, JSONL, Parquet, CoNLL ...), folder of such files, or hf:NAME[:CONFIG]"
@@ -95,6 +97,7 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = app(args, standalone_mode=False, prog_name="luban")
+        sys.stdout.flush()
     except LubanError as error:
         Screen().error(error.happened, error.expected, error.remedy, place=_place(error))
         return error.exit_code
@@ -105,6 +108,8 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     except BrokenPipeError:
         _hush()
         return 0
+    except OSError as error:
+        return _refused_by_the_system(error)
     if code == INTERRUPTED:
         Screen().interrupted()
     return code if isinstance(code, int) else 0
@@ -145,7 +150,18 @@ def _wrong_use(error: typer.TyperException) -> int:
     return error.exit_code
 
 
+def _refused_by_the_system(error: OSError) -> int:
+    """Say what the system would not do: no permission, a full disk, a directory where a file was meant."""
+    if error.filename is None:  # it may be stdout that is full: what waits in it must not fail once more
+        _hush()
+    where = f"{error.filename}: " if error.filename is not None else ""
+    Screen().error(f"{where}{error.strerror or error}.")
+    return OSERROR
+
+
 def _hush() -> None:
     """The reader went away: close stdout quietly, so that the interpreter does not complain when it flushes."""
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+    with contextlib.suppress(io.UnsupportedOperation):  # a stdout that is no file
+        os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
