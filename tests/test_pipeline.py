@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from luban import line, pipeline, project
-from luban.config import Project
+from luban import line, pipeline, project, verbs
+from luban.config import Project, ServeConfig
 from luban.errors import ConfigError, UnknownName
 from luban.line import Made, Step
 from luban.records import Prepared, Reject
@@ -73,6 +73,23 @@ def test_an_option_of_evaluate_leaves_the_export_alone(made):
 
 def test_an_option_that_changes_no_result_runs_nothing(made):
     assert would_run(made, "train.threads=1") == {}
+
+
+def test_a_project_is_served_as_its_section_says_and_options_win(made):
+    (made / "served.yaml").write_text(YAML + "serve: {port: 0, max_rows: 7}", encoding="utf8")
+    folders, config = verbs.of_projects([made / "served.yaml"], ServeConfig(max_rows=8))
+    assert folders == [made / "runs" / "tiny-onnx"]
+    assert (config.port, config.max_rows) == (0, 8)
+
+
+def test_a_project_that_has_exported_nothing_is_not_served(tmp_path):
+    (tmp_path / "luban.yaml").write_text(YAML, encoding="utf8")
+    with pytest.raises(ConfigError, match=r"tiny-onnx.*luban run"):
+        verbs.of_projects([tmp_path], ServeConfig())
+
+
+def test_another_place_for_the_report_makes_the_report_again(made):
+    assert set(would_run(made, "evaluate.report=scores.html")) == {"evaluate"}
 
 
 def test_changed_rows_run_everything(made):

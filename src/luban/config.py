@@ -111,12 +111,13 @@ class ServeConfig(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port; 0: any free one")
     threads: int = Field(0, ge=0, description="processor threads of one call; 0: by calibration at start-up")
-    queue: int = Field(256, ge=1, description="requests that may wait; more are refused with 429")
+    queue: int = Field(256, ge=1, description="requests taken and not yet answered, a model; more are refused with 429")
     batch_rows: int = Field(8, ge=1, description="most rows in one call of the model")
     batch_tokens: int = Field(2048, ge=8, description="most sub-words in one call of the model")
     max_body: int = Field(2**20, ge=1024, description="bytes of the largest request body")
     max_rows: int = Field(256, ge=1, description="rows in the largest request")
     max_text: int = Field(100_000, ge=1, description="characters of the longest text")
+    max_explain: int = Field(2000, ge=1, description="characters of the longest text that is explained")
     drain: float = Field(10.0, ge=0, description="seconds that running requests get after SIGTERM")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from luban.errors import FolderError
+from luban.errors import ConfigError, FolderError
 
 FORMAT = 1
 NAME = "luban.json"
@@ -112,6 +112,17 @@ class Manifest(Closed):
                 "It was edited after it was written: restore it or make the folder again.",
             )
         return manifest
+
+
+def check_name(name: str) -> str:
+    """The name of a model; raises `ConfigError` where it cannot stand as one step of a URL's path."""
+    if not name.strip(".") or not name.isprintable() or set(name) & set("/\\?#%"):
+        raise ConfigError(
+            f"A model cannot be named {name!r}.",
+            "Its name is a part of the URL that it is asked under: no /, \\, ?, # or %.",
+            "Choose another name, such as tickets-en.",
+        )
+    return name
 
 
 def canonical(value: Any) -> str:

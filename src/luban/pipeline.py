@@ -18,11 +18,11 @@ from luban.config import PrepareConfig, Project, Section
 from luban.errors import ConfigError
 from luban.folder import Folder, made_by, write_text
 from luban.line import Made, Outcome, Step
-from luban.project import located, read
+from luban.project import exported, located, read
 from luban.records import Prepared, Reject, Rows, Watch, unwatched
 from luban.tasks import TASKS
 
-INERT = {"threads", "memory", "log", "report"}
+INERT = {"threads", "memory", "log"}
 "options that change how fast a step runs or what it says, not what it makes"
 
 
@@ -138,7 +138,7 @@ class Job:
         """An ONNX folder that gives the same answers, on unseen rows."""
         from luban.stages.export import export
 
-        out = self.out / f"{self.project.name}-{self.project.export.to}"
+        out = exported(self.project, self.root)
         folder = export(Folder.open(self.model), self.unseen(), self.project.export, out, watch=self.watch)
         facts = {"path": self.named(folder.path), "bytes": folder.bytes, "notes": dict(folder.manifest.notes)}
         return Made(folder.manifest.fingerprint, folder.path / "luban.json", facts)

@@ -65,6 +65,17 @@ def located(path: str | Path) -> Path:
     return file
 
 
+def is_project(path: str | Path) -> bool:
+    """Whether a path is a project file, or a directory with one."""
+    path = Path(path)
+    return (path / NAME).is_file() or (path.suffix in {".yaml", ".yml"} and path.is_file())
+
+
+def exported(project: Project, root: Path) -> Path:
+    """Where the line of a project puts its exported folder; ``root``: the directory of its file."""
+    return root / project.out / f"{project.name}-{project.export.to}"
+
+
 def laid_over(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     """A copy of ``values`` in which the dotted key of ``KEY=VALUE`` has the YAML value; raises `ConfigError`."""
     key, equals, text = override.partition("=")

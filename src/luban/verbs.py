@@ -5,16 +5,19 @@ Keywords are the options of `luban VERB --help`, which are the keys of luban.yam
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from luban import project
 from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
 from luban.errors import ConfigError, DataError, FolderError, nearest_hint
 from luban.folder import Folder, check_target, write_text
 from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
+from luban.runtimes import RUNTIMES
 from luban.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -181,8 +184,9 @@ def export(
 ) -> Folder:
     """A folder in another form that gives the same answers, compared on the rows of ``source``.
 
-    Without a source the rows the model was trained from are read again, and those it has not seen are taken; where they
-    are gone, the golden rows are. ``options``: fields of `ExportConfig`. Raises `ParityError` over the stated bound.
+    Without a source the rows the model was trained from are read and split again as the manifest says, and those it has
+    not seen are taken; where they are gone or not the same any more, the golden rows are. ``options``: fields of
+    `ExportConfig`. Raises `ParityError` over the stated bound.
     """
     from luban.stages.export import export as exported
 
@@ -196,16 +200,14 @@ def held_out(folder: Folder, source: str | Path = "") -> Rows:
     if source:
         return labelled(folder, PrepareConfig.model_validate({"source": str(source)})).rows
     data = folder.manifest.data
-    made_from = str(data.get("source", ""))
-    if made_from and Path(made_from).exists():
-        try:
-            rows = prepare(
-                PrepareConfig.model_validate({"source": made_from, "columns": data.get("columns", {})}),
-                folder.manifest.task,
-            )
-            return rows.test if len(rows.test) else rows.valid
-        except DataError:
-            pass
+    made_from = data.get("prepare", {})
+    if made_from.get("source") and Path(made_from["source"]).exists():
+        with contextlib.suppress(DataError, ConfigError):  # gone, or written by a version with other options
+            rows = prepare(parse(PrepareConfig, made_from), folder.manifest.task)
+            unseen = rows.test if len(rows.test) else rows.valid
+            # Another fingerprint: the rows have changed, and a row of this split may have been learnt from.
+            if len(unseen) and rows.fingerprint == data.get("fingerprint"):
+                return unseen
     return [golden.row for golden in folder.golden()]
 
 
@@ -230,6 +232,27 @@ def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0
     return out
 
 
+def of_projects(models: Iterable[Model], given: ServeConfig) -> tuple[list[Model], ServeConfig]:
+    """The models with each `luban.yaml` (or its directory) replaced by its exported folder, and how to serve them.
+
+    The serve sections of projects hold, a later one over an earlier one, except for what is set in ``given``.
+    Raises `ConfigError` for a project that has exported nothing yet.
+    """
+    folders: list[Model] = []
+    chosen: dict[str, Any] = {}
+    for model in models:
+        if isinstance(model, Folder) or not project.is_project(model):
+            folders.append(model)
+            continue
+        read = project.read(model)
+        folder = project.exported(read, project.located(model).parent)
+        if not folder.is_dir():
+            raise ConfigError(f"There is no {folder}.", "The line makes it.", f"Run the line first: luban run {model}")
+        folders.append(folder)
+        chosen |= read.serve.model_dump(exclude_unset=True)
+    return folders, parse(ServeConfig, chosen | given.model_dump(exclude_unset=True))
+
+
 def explainer(folder: Folder) -> Any:
     """A function that explains answers of a folder, opening what it needs at the first question.
 
@@ -246,16 +269,19 @@ def explainer(folder: Folder) -> Any:
                     "An explanation comes from the model that answers.",
                     "Start the server again.",
                 )
-            kept.append(Predictor.open(now, threads=1, check=False))
+            # PyTorch's threads are the process': one asked for here would slow the answers, too.
+            alone = RUNTIMES[now.manifest.runtime].side_by_side
+            kept.append(Predictor.open(now, threads=1 if alone else None, check=False))
         return explain(kept[0], value)
 
     return answer
 
 
 def serve(*models: Model, watch: Watch = unwatched, **options: Any) -> None:
-    """Serve folders over HTTP until SIGTERM or SIGINT; ``options``: fields of `ServeConfig`."""
-    (config,) = sections(options, ServeConfig)
-    answer(served(models, threads=config.threads), config, watch=watch)
+    """Serve folders, or projects, over HTTP until SIGTERM or SIGINT; ``options``: fields of `ServeConfig`."""
+    (given,) = sections(options, ServeConfig)
+    folders, config = of_projects(models, given)
+    answer(served(folders, threads=config.threads), config, watch=watch)
 
 
 def answer(

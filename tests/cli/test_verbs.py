@@ -204,7 +204,9 @@ def test_the_demo_removes_what_it_could_not_finish(call, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("luban.pipeline.run", interrupted)
-    assert call("demo", "--out", tmp_path / "demo").code == 130
+    done = call("demo", "--out", tmp_path / "demo")
+    assert done.code == 130
+    assert "anew" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +225,8 @@ def test_serve_answers_until_it_is_told_to_stop(model: Path):
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
-        process.communicate()
+        remarks = process.communicate()[1]
+    assert "calls at once" in remarks
 
 
 def test_serve_refuses_a_folder_that_is_none(call, tmp_path):

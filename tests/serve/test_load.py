@@ -6,12 +6,14 @@ import asyncio
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from luban.config import ServeConfig
 from luban.errors import ConfigError, MissingExtra, ServiceError
 from luban.folder import Folder
 from luban.records import Evidence
-from luban.stages.serve import Served, serve
+from luban.stages.serve import Served, build, serve
 from luban.stages.serve.run import listen
 from tests.serve.conftest import Start, serving
 from tests.serve.models import slowed
@@ -73,19 +75,62 @@ def test_a_full_queue_answers_429_and_says_when_to_return(folder: Folder) -> Non
         runtime.gate.clear()
         engine = client.service.models["desk"].engine  # type: ignore[attr-defined]
         runtime.batches.clear()
-        with ThreadPoolExecutor(16) as pool:
-            running = [pool.submit(client.post, PREDICT, json={"text": "card"}) for _ in range(engine.plan.workers)]
-            until(lambda: len(runtime.batches) == engine.plan.workers)
-            waiting = [pool.submit(client.post, PREDICT, json={"text": "card"}) for _ in range(2)]
-            until(lambda: engine.waiting == 2)
+        with ThreadPoolExecutor(2) as pool:
+            taken = [pool.submit(client.post, PREDICT, json={"inputs": ["card"] * 8}) for _ in range(2)]
+            until(lambda: engine.unfinished == 2)
+            until(lambda: runtime.batches)
             refused = client.post(PREDICT, json={"text": "card"})
             runtime.gate.set()
-            statuses = {reply.result().status_code for reply in running + waiting}
+            statuses = {reply.result().status_code for reply in taken}
         assert client.post(PREDICT, json={"text": "card"}).status_code == 200
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert "waiting" in refused.json()["error"]["happened"]
     assert statuses == {200}
+
+
+def test_rows_of_a_request_that_was_given_up_are_skipped(folder: Folder) -> None:
+    served, runtime = slowed(folder, 0.0)
+    service = build({"desk": served}, ServeConfig(threads=1, batch_rows=1)).state.service
+    engine = service.models["desk"].engine
+    runtime.batches.clear()
+    runtime.gate.clear()
+
+    async def given_up() -> None:
+        asked = asyncio.create_task(engine.ask([{"text": "card"}] * 40))
+        while not runtime.batches:
+            await asyncio.sleep(0.005)
+        asked.cancel()
+        with suppress(asyncio.CancelledError):
+            await asked
+        runtime.gate.set()
+        await engine.ask([{"text": "card"}])
+
+    asyncio.run(given_up())
+    service.close()
+    assert engine.unfinished == 0
+    assert len(runtime.batches) <= 2 * engine.plan.workers + 1
+
+
+def test_a_long_text_is_not_explained(client: httpx.Client) -> None:
+    assert client.post("/models/desk/explain", json={"text": "card " * 400}).status_code == 200
+    refused = client.post("/models/desk/explain", json={"text": "card " * 401})
+    assert refused.status_code == 413
+    assert "--max-explain" in refused.json()["error"]["remedy"]
+
+
+def test_an_explanation_that_goes_on_does_not_keep_the_process() -> None:
+    code = "import asyncio, time; from luban.stages.serve.aside import Aside; aside = Aside()\n"
+    code += "async def ask():\n    await asyncio.wait_for(aside.run(time.sleep, 60), 0.1)\n"
+    code += "try:\n    asyncio.run(ask())\nexcept TimeoutError:\n    aside.close()"
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a/b", "a?b", "a#b", "50%", "..", ""])
+def test_a_name_that_no_url_can_hold_is_refused(folder: Folder, name: str) -> None:
+    opened = Served.open(folder)
+    with pytest.raises(ConfigError, match="cannot be named"):
+        replace(opened, name=name)
 
 
 def test_a_model_that_breaks_answers_500_and_the_next_request_is_served(folder: Folder) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from luban.config import ServeConfig
 from luban.folder import Folder
+from luban.runtimes.onnx import OnnxRuntime
 from luban.stages.serve import Served, build
 from luban.stages.serve.calibrate import Calibrated, calibrate
 from tests.serve.conftest import serving
@@ -123,6 +124,17 @@ def test_where_everything_is_fixed_nothing_is_measured(folder: Folder) -> None:
     plan = calibrate(Served.open(folder), ServeConfig(threads=1, batch_rows=1)).plan
     assert (plan.threads, plan.batch_rows) == (1, 1)
     assert not plan.measured
+
+
+def test_a_runtime_whose_calls_take_turns_is_run_by_one_worker_with_all_cores(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxRuntime, "side_by_side", False)
+    monkeypatch.setattr("luban.stages.serve.calibrate._cores", lambda: 3)
+    served = Served.open(folder)
+    running = calibrate(served, ServeConfig(batch_rows=1))
+    assert (running.plan.workers, running.plan.threads) == (1, 3)
+    assert served.predictor.runtime.session is None  # type: ignore[attr-defined]
 
 
 def test_a_model_for_which_batches_do_not_pay_is_asked_row_by_row(folder: Folder) -> None:

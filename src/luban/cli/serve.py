@@ -10,8 +10,10 @@ from rich.text import Text
 
 from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
-from luban.cli.screen import ACCENT, Screen
+from luban.cli.screen import ACCENT, Screen, seconds
 from luban.config import ServeConfig
+
+SERVED = f"{MODEL} or a project (luban.yaml or its directory), one or more"
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     screen: Screen,
-    model: Annotated[list[str], typer.Argument(metavar="MODEL ...", help=f"{MODEL}, one or more", show_default=False)],
+    model: Annotated[list[str], typer.Argument(metavar="MODEL ...", help=SERVED, show_default=False)],
     *,
     serve: ServeConfig,
 ) -> None:
@@ -35,9 +37,20 @@ def serve(
         else:
             show_address(screen, url, list(models))
 
-    models: dict[str, Any] = verbs.served(model, threads=serve.threads)
+    folders, config = verbs.of_projects(model, serve)
+    models: dict[str, Any] = verbs.served(folders, threads=config.threads)
     with contextlib.suppress(KeyboardInterrupt):
-        verbs.answer(models, serve, ready=ready)
+        verbs.answer(models, config, ready=ready, watch=lambda event: show_plan(screen, event))
+
+
+def show_plan(screen: Screen, event: object) -> None:
+    """How a model will be run, as the calibration chose."""
+    from luban.stages.serve.calibrate import Calibrated
+
+    if isinstance(event, Calibrated):
+        plan, took = event.plan, seconds(event.seconds)
+        rows = {"workers": plan.workers, "threads": plan.threads, "rows": plan.batch_rows}
+        screen.note(screen.word("calibrated", name=event.model, seconds=took, **rows))
 
 
 def show_address(screen: Screen, url: str, names: list[str]) -> None:

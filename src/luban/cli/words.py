@@ -36,8 +36,8 @@ def word(key: str, lang: str, **values: Any) -> str:
 
 WORDS: dict[str, tuple[str, str]] = {
     "interrupted": (
-        "Stopped. Nothing half-written is left; the same command resumes.",
-        "已中断。没有留下半成品；再次运行同一命令即可继续。",
+        "Stopped. Nothing half-written is left; typed again, train and run resume, the others (demo too) start anew.",
+        "已中断。没有留下半成品；再次运行同一命令：train 和 run 接着做，其余（包括 demo）从头开始。",
     ),
     # what was understood of the rows
     "rows": ("rows", "数据"),
@@ -183,5 +183,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "nothing_missing": ("Nothing is missing.", "什么都不缺。"),
     # serve
     "serving": ("serving {names} on {url}", "正在服务 {names}：{url}"),
+    "calibrated": (
+        "{name}: calls at once {workers}, threads each {threads}, rows together {rows} (chosen in {seconds})",
+        "{name}：同时调用 {workers} 个，每个 {threads} 线程，至多 {rows} 行一起（选定用时 {seconds}）",
+    ),
     "stop": ("Ctrl-C stops it", "按 Ctrl-C 停止"),
 }

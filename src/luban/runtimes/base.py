@@ -21,6 +21,8 @@ class Runtime(ABC):
     name: ClassVar[str]
     one_by_one: bool = False
     "whether rows must be asked singly, because an answer would depend on what else is in its batch"
+    side_by_side: ClassVar[bool] = True
+    "whether calls run at once, each with threads of its own; else the threads are the process' and calls take turns"
 
     @classmethod
     @abstractmethod

@@ -31,6 +31,7 @@ class PyTorchRuntime(Runtime):
     """A transformers model with a head, ready to answer; also wraps a live model while it is trained."""
 
     name = "pytorch"
+    side_by_side = False
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -54,6 +55,10 @@ class PyTorchRuntime(Runtime):
             logits = self.model(**tensors).logits
             self.model.train(was_training)
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
+
+    def close(self) -> None:
+        """Free the weights."""
+        self.model = nn.Identity()
 
 
 def open_model(folder: Path) -> nn.Module:

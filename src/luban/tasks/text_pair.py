@@ -76,7 +76,9 @@ class TextPair(Task):
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
         if self.labels:
             return window_targets(class_index(self, row["label"]), encoded)
-        return window_targets((required_number(row, "label") - self.calibration.mean) / self.calibration.spread, encoded)
+        return window_targets(
+            (required_number(row, "label") - self.calibration.mean) / self.calibration.spread, encoded
+        )
 
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
         return (class_prediction if self.labels else value_prediction)(self, encoded, outputs)

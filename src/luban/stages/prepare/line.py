@@ -77,7 +77,8 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     """Rows of ``config.source`` (and ``valid``, ``test``) for ``task``, cleaned, checked to be learnable, and split.
 
     Rows in = rows out + rejects. ``notes``: ``sample`` (three rows), ``files``, ``rows``, ``rows_in``, ``cleaned``,
-    ``leaked`` (texts of valid and test that stand in train), ``nested`` (entities inside others, left out).
+    ``leaked`` (texts of valid and test that stand in train), ``nested`` (entities inside others, left out),
+    ``section`` (the options, by which the same split is made again).
     Raises `DataError`, with ``strict`` at the first bad row.
     """
     if not config.source:
@@ -116,6 +117,7 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         "cleaned": sum(part.cleaned for part in parts.values()),
         "nested": sum(part.inner for part in parts.values()),
         "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
+        "section": config.model_dump(mode="json"),
     }
     return Prepared(
         task.name, config.source, train, valid, test, rejects, loaded.columns, fingerprint(train, valid, test), notes

@@ -77,7 +77,7 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     """The predictor to use, warmed up, and how to run it."""
     cores = _cores()
     sample = _sample(served)
-    ways = [(threads, max(1, cores // threads)) for threads in _threads(served, config, cores)]
+    ways = _ways(served, config, cores)
     predictors = {threads: served.reopened(threads) for threads, _ in ways}
     rates = _race(
         {
@@ -87,6 +87,8 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     )
     threads, workers = _first_good(dict(zip(ways, rates.values(), strict=True)), WIDER)
     predictor = predictors[threads]
+    for other in {served.predictor, *predictors.values()} - {predictor}:
+        other.runtime.close()
     predictor.max_rows, predictor.max_tokens = config.batch_rows, config.batch_tokens
     most = predictor.max_rows  # 1 for an int8 graph, whatever was asked for
     sizes = [*(size for size in (1, 4, 16) if size < most), most]
@@ -97,12 +99,16 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     return Running(predictor, Plan(threads, workers, size, measured), predictor.answer(sample[:1])[0])
 
 
-def _threads(served: Served, config: ServeConfig, cores: int) -> list[int]:
+def _ways(served: Served, config: ServeConfig, cores: int) -> list[tuple[int, int]]:
+    """(threads, workers) of each way there is; a runtime whose calls take turns has one worker and all the cores."""
+    together = not served.predictor.runtime.side_by_side
     if config.threads:
-        return [config.threads]
-    if served.path is None:
-        return [served.threads or 1]
-    return sorted({1, cores})
+        threads = [config.threads]
+    elif served.path is None:
+        threads = [served.threads or 1]
+    else:
+        threads = [cores] if together else sorted({1, cores})
+    return [(count, 1 if together else max(1, cores // count)) for count in threads]
 
 
 def _sample(served: Served) -> list[Encoded]:

@@ -96,13 +96,13 @@ class _Line:
 class Engine:
     """Answers rows of one model; made and used on one event loop.
 
-    ``queue``: requests that may wait; ``ask`` refuses more.
+    ``queue``: requests that may be unfinished, waiting or running; ``ask`` refuses more.
     """
 
     def __init__(self, predictor: Predictor, plan: Plan, metrics: ModelMetrics, *, queue: int, tokens: int) -> None:
         self.predictor, self.plan, self.metrics = predictor, plan, metrics
         self.queue, self.tokens = queue, tokens
-        self.waiting = 0
+        self.unfinished = self.waiting = 0
         self.pace = USUAL_SECONDS
         self.line = _Line()
         self.lock = threading.Lock()
@@ -123,11 +123,12 @@ class Engine:
                 self.line.put(jobs)
             for _ in jobs:
                 self.pool.submit(self._turn, ask.future.get_loop()).add_done_callback(_report)
+            return await ask.future
         finally:
+            self.unfinished -= 1
             if ask is None:
                 with self.lock:
                     self._less_waiting(1)
-        return await ask.future
 
     def close(self) -> None:
         """Give up what still waits and let the threads end."""
@@ -135,9 +136,10 @@ class Engine:
 
     def _admit(self) -> None:
         with self.lock:
-            if self.waiting >= self.queue:
+            if self.unfinished >= self.queue:
                 seconds = len(self.line.by_age) * self.pace / self.plan.workers
-                raise Busy(self.waiting, min(MOST_RETRY, max(1, math.ceil(seconds))))
+                raise Busy(self.unfinished, min(MOST_RETRY, max(1, math.ceil(seconds))))
+            self.unfinished += 1
             self.waiting += 1
             self.metrics.waiting.set(self.waiting)
 
@@ -170,6 +172,7 @@ class Engine:
             for ask in fresh:
                 ask.untouched = False
             self._less_waiting(len(fresh))
+        jobs = [job for job in jobs if not job.ask.future.done()]  # rows of a request that was given up or has failed
         if not jobs:
             return
         started = time.perf_counter()

@@ -12,6 +12,7 @@ import orjson
 
 from luban.config import ServeConfig
 from luban.errors import ConfigError, ServiceError
+from luban.records import Row
 
 BODY_SECONDS = 20.0
 "how long a client may take to send a body that the server is already waiting for"
@@ -21,17 +22,18 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most a request may ask for: ``body`` in bytes, ``rows``, and ``text`` in characters of one text."""
+    """The most a request may ask for: ``body`` in bytes, ``rows``, and characters of one ``text`` and to ``explain``."""
 
     body: int
     rows: int
     text: int
     seconds: float = BODY_SECONDS
+    explain: int = 2000
 
     @classmethod
     def of(cls, config: ServeConfig) -> Limits:
         """The limits that a configuration sets."""
-        return cls(config.max_body, config.max_rows, config.max_text)
+        return cls(config.max_body, config.max_rows, config.max_text, explain=config.max_explain)
 
 
 class Busy(ServiceError):
@@ -40,7 +42,7 @@ class Busy(ServiceError):
     def __init__(self, waiting: int, after: int) -> None:
         self.after = after
         super().__init__(
-            f"{waiting} requests are waiting already.",
+            f"{waiting} requests are waiting for their answers already.",
             "The queue is bounded, so that those taken are answered in time.",
             f"Try again in {after} s, or send several rows in one request.",
             status=429,
@@ -152,6 +154,17 @@ def check_text(value: object, position: int, limits: Limits) -> None:
             f"Row {position}: the text has {size:,} characters.",
             f"A text has at most {limits.text:,}.",
             "Cut it, or serve with a larger --max-text.",
+        )
+
+
+def check_explained(row: Row, limits: Limits) -> None:
+    """Raises 413 for a row with more characters than are explained: each word costs many runs of the model."""
+    if (size := sum(map(characters, row.values()))) > limits.explain:
+        raise refuse(
+            413,
+            f"The text has {size:,} characters.",
+            f"At most {limits.explain:,} are explained.",
+            "Cut it, or serve with a larger --max-explain.",
         )
 
 

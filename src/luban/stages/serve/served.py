@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luban.folder import Folder
+from luban.manifest import check_name
 from luban.predict import Predictor
 from luban.records import Evidence, Row
 
@@ -18,7 +19,9 @@ class Served:
     """One model of a server.
 
     ``task`` and ``labels`` are told to clients; ``explain`` answers /explain where it is given; ``threads`` is what the
-    predictor was opened with, and ``path`` its folder, from which the calibration may open it with another number.
+    predictor was opened with, and ``path`` its folder, from which the calibration may open it with another number: the
+    predictor that was given is then closed, so a `Served` is for one server. Raises `ConfigError` for a name that cannot
+    stand in a URL's path.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Served:
     path: Path | None = None
     threads: int | None = None
     about: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
     @classmethod
     def open(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +14,10 @@ import orjson
 from luban.config import ServeConfig
 from luban.errors import ConfigError, DataError, LubanError, ServiceError, UnknownName, nearest_hint
 from luban.records import Row, Watch, unwatched
+from luban.stages.serve.aside import Aside
 from luban.stages.serve.calibrate import Calibrated, calibrate
 from luban.stages.serve.engine import Engine
-from luban.stages.serve.limits import Busy, Limits, Receive, draining, read_body, refuse
+from luban.stages.serve.limits import Busy, Limits, Receive, check_explained, draining, read_body, refuse
 from luban.stages.serve.metrics import Metrics, ModelMetrics
 from luban.stages.serve.protocols import kserve, plain
 from luban.stages.serve.protocols.base import Face
@@ -76,7 +75,7 @@ class Service:
 
     def __init__(self, models: Mapping[str, Served], config: ServeConfig, watch: Watch = unwatched) -> None:
         self.limits, self.metrics, self.flow = Limits.of(config), Metrics(), Flow()
-        self.explainer = ThreadPoolExecutor(1, thread_name_prefix="luban-explain")
+        self.aside = Aside()
         self.models = {name: self._live(name, served, config, watch) for name, served in models.items()}
 
     def _live(self, name: str, served: Served, config: ServeConfig, watch: Watch) -> Live:
@@ -104,7 +103,7 @@ class Service:
 
     def close(self) -> None:
         """Let the threads end."""
-        self.explainer.shutdown(wait=False, cancel_futures=True)
+        self.aside.close()
         for live in self.models.values():
             live.engine.close()
 
@@ -142,6 +141,7 @@ class Service:
                 raise refuse(
                     422, f"The request holds {len(asked.rows)} rows.", "One row is explained at a time.", "Send one."
                 )
+            check_explained(asked.rows[0], self.limits)
             evidence = await self._explained(live, asked.rows[0])
             return plain.explained(evidence, live.face, id=_new_id(), seconds=_since(started))
 
@@ -156,7 +156,7 @@ class Service:
             raise Busy(live.explaining, EXPLAINING)
         live.explaining += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.explainer, live.served.explain, row)
+            return await self.aside.run(live.served.explain, row)
         finally:
             live.explaining -= 1
 

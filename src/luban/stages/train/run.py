@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from luban.bases import Base
 from luban.config import TrainConfig
 from luban.folder import Folder, check_target, made_by, write, write_golden, write_text
-from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical
+from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical, check_name
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared, Watch, unwatched
 from luban.tasks.base import Task
@@ -37,8 +37,8 @@ def train(
     """Fine-tune ``base`` on ``data`` and write the model folder ``out``.
 
     ``watch`` is called with `Forecast`, every `Step` and every `EpochEnd` (its ``extra`` holds the dev scores). A run that
-    was interrupted goes on from ``<out>.run``. Raises `DataError` for rows that cannot be learnt from, `GateError` where
-    training diverges.
+    was interrupted goes on from ``<out>.run``. Raises `DataError` for rows that cannot be learnt from, `ConfigError` for a
+    name that no URL can hold, `GateError` where training diverges.
     """
     from luban.stages.train.loop import Run
     from luban.stages.train.material import encode
@@ -46,6 +46,7 @@ def train(
     from luban.stages.train.recipe import schedule
 
     check_target(out)
+    name = check_name(name or out.resolve().name)
     start = time.perf_counter()
     material = encode(data, base, config)
     plan = schedule(config, material.task, len(material.examples))
@@ -57,7 +58,7 @@ def train(
     task, scores, predictor = _finish(model, material, best)
     recipe = {**config.model_dump(mode="json"), "schedule": asdict(plan)}
     manifest = Manifest(
-        name=name or out.name,
+        name=name,
         task=task.name,
         labels=task.labels,
         max_length=material.encoder.limit,
@@ -119,7 +120,8 @@ def _fill(
 
 def _data(data: Prepared) -> dict[str, Any]:
     rows = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test), "rejects": len(data.rejects)}
-    return {"source": data.source, "rows": rows, "columns": dict(data.columns), "fingerprint": data.fingerprint}
+    told = {"source": data.source, "rows": rows, "columns": dict(data.columns), "fingerprint": data.fingerprint}
+    return {**told, "prepare": dict(data.notes["section"])} if "section" in data.notes else told
 
 
 def _key(data: Prepared, base: Base, config: TrainConfig) -> str:
