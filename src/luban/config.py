@@ -100,7 +100,7 @@ class ExportConfig(Section):
         "auto", description="int8 weights; auto: kept only when faster on this machine and inside max_flips"
     )
     max_difference: float = Field(1e-3, gt=0, description="largest difference of a probability allowed to plain ONNX")
-    max_flips: float = Field(0.01, ge=0, description="largest share of rows whose answer may change with int8")
+    max_flips: float = Field(0.02, ge=0, description="largest share of rows whose answer may change with int8")
     rows: int = Field(500, ge=8, description="held-out rows compared")
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
 

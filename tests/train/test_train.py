@@ -34,7 +34,7 @@ def test_every_task_trains_to_a_folder_that_answers(task: str, tmp_path: Path) -
 
 
 def test_what_can_be_learnt_is_learnt(tmp_path: Path) -> None:
-    folder = train(prepared(), base(tmp_path), config(epochs=6), tmp_path / "model")
+    folder = train(prepared(), base(tmp_path), config(epochs=20, rate=3e-3, patience=20), tmp_path / "model")
     assert folder.manifest.scores["valid"]["accuracy"] == 1.0
 
 
