@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +44,17 @@ def serve(
     models: dict[str, Any] = verbs.served(folders, threads=config.threads)
     with contextlib.suppress(KeyboardInterrupt):
         verbs.answer(models, config, ready=ready, watch=lambda event: show_plan(screen, event))
+    leave()
+
+
+def leave() -> None:
+    """End the process at once where an explanation still runs: an ordinary exit under it would abort inside PyTorch."""
+    from luban.stages.serve.aside import THREAD
+
+    if any(thread.name == THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def show_plan(screen: Screen, event: object) -> None:

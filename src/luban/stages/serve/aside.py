@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+THREAD = "luban-aside"
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -28,7 +30,7 @@ class Aside:
 
         if self.loop is None:
             self.loop = asyncio.new_event_loop()
-            threading.Thread(target=_live, args=(self.loop,), name="luban-aside", daemon=True).start()
+            threading.Thread(target=_live, args=(self.loop,), name=THREAD, daemon=True).start()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(turn(), self.loop))
 
     def close(self) -> None:
