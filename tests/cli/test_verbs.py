@@ -49,7 +49,7 @@ def test_train_gives_the_designs_object(call, rows, base, tmp_path):
         (("--task", "text-classification", "--out", "m", "--epochs", "-1"), "epochs cannot be -1"),
         (("--task", "text-classification", "--out", "m", "--columns", "text"), "NAME=COLUMN"),
         (("--task", "text-classification", "--out", "m", "--base", "minilmm"), "Did you mean 'minilm'"),
-        (("--task", "text-classification", "--out", "/"), "exists and is not a model folder"),
+        (("--task", "text-classification", "--out", "/"), "is, or holds, the current directory"),
     ],
 )
 def test_train_refuses_a_mistake(call, rows, args, said):
