@@ -87,7 +87,8 @@ def test_a_broken_driver_is_no_device(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_missing_extra_comes_with_its_command() -> None:
     lacking = Ability("serve", {"fastapi": None, "uvicorn": "0.30"}, False, doctor.install_command("serve"))
     told = doctor.advice((lacking,), ("minilm", "e5-small"), ())
-    assert [(each.missing, each.command) for each in told] == [("serve lacks fastapi", 'pip install "luban[serve]"')]
+    assert [each.missing for each in told] == ["serve lacks fastapi"]
+    assert told[0].command.startswith("pip install fastapi ")
 
 
 def test_trackers_are_not_missed() -> None:

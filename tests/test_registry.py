@@ -33,7 +33,7 @@ def test_a_miss_far_from_everything_guesses_nothing() -> None:
 
 def test_a_missing_library_is_named_with_its_extra() -> None:
     table = Registry("runtime", {"dream": "no_such_library_as_this:Dream"}, extra="serve")
-    with pytest.raises(MissingExtra, match=r"no_such_library_as_this.*luban\[serve\]"):
+    with pytest.raises(MissingExtra, match=r"pip install .*onnxruntime"):
         table["dream"]
 
 
@@ -73,5 +73,5 @@ def test_every_runtime_of_the_table_is_there_and_knows_its_name(name: str) -> No
 
 def test_an_entry_may_need_another_extra() -> None:
     table = Registry("runtime", {"dream": "no_such_library_as_this:Dream"}, extra="serve", extras={"dream": "train"})
-    with pytest.raises(MissingExtra, match=r"luban\[train\]"):
+    with pytest.raises(MissingExtra, match=r"pip install .*transformers"):
         table["dream"]

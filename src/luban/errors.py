@@ -17,7 +17,9 @@ Each message is three sentences: what happened (with the value), what was expect
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 
@@ -93,8 +95,19 @@ class MissingExtra(LubanError):
         super().__init__(
             f"{what} needs a library that is not installed.",
             f"It comes with the extra {extra!r}.",
-            f'Install it with: pip install "luban[{extra}]"',
+            f"Install it with: {pip_line(extra)}",
         )
+
+
+def pip_line(extra: str) -> str:
+    """The command that adds what an extra brings, by the names of the libraries: luban itself is on no index yet."""
+    try:
+        declared = requires("luban") or []
+    except PackageNotFoundError:
+        declared = []
+    marked = re.compile(rf"""^([A-Za-z0-9._-]+).*extra == ['"]{re.escape(extra)}['"]""")
+    names = [found[1] for line in declared if (found := marked.match(line))]
+    return f"pip install {' '.join(names)}" if names else f'pip install "luban[{extra}]"'
 
 
 class ServiceError(LubanError):

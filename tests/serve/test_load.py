@@ -317,4 +317,4 @@ def test_what_the_server_lacks_is_not_called_the_request_s_fault(folder: Folder)
     with serving({"desk": Served.open(folder, explain=without_captum)}) as client:
         answer = client.post("/models/desk/explain", json={"text": "card"})
     assert answer.status_code == 500
-    assert "luban[explain]" in answer.json()["error"]["remedy"]
+    assert "pip install captum" in answer.json()["error"]["remedy"]
