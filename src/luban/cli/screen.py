@@ -84,9 +84,13 @@ class Screen:
         """What to type next: commands and, dimmed, what each is for."""
         self.title(self.word("next"))
         for typed, about in lines:
-            self.show(
-                Text(f"  {about}", style="dim"), Text(f"  {typed}", style="bold", no_wrap=True, overflow="ignore")
-            )
+            self.show(Text(f"  {about}", style="dim"))
+            self.typed(Text(f"  {typed}", style="bold"))
+
+    def typed(self, line: Text) -> None:
+        """Something to copy: never wrapped, whatever the width."""
+        if not self.as_json:
+            self.out.print(line, soft_wrap=True)
 
 
 def table(*headers: str, numbers: Iterable[int] = (), title: str = "") -> Table:

@@ -71,12 +71,6 @@ def show_address(screen: Screen, url: str, names: list[str]) -> None:
     """Where the server answers, and one request to try."""
     screen.show(Text.assemble(("● ", "bold green"), (screen.word("serving", names=", ".join(names), url=url), "bold")))
     for name in names[:3]:
-        screen.show(
-            Text(
-                f"""  curl -s {url}/models/{name}/predict -d '{{"text": "{screen.word("a_plain_text")}"}}'""",
-                style=ACCENT,
-                no_wrap=True,
-                overflow="ignore",
-            )
-        )
+        body = f"""{{"text": "{screen.word("a_plain_text")}"}}"""
+        screen.typed(Text(f"  curl -s {url}/models/{name}/predict -d '{body}'", style=ACCENT))
     screen.show(Text(f"  {url}/docs · {url}/metrics · {screen.word('stop')}", style="dim"))

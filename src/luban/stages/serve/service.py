@@ -97,7 +97,7 @@ class Service:
                 404,
                 f"There is no model {name!r}.",
                 f"Served: {', '.join(self.models)}.",
-                nearest_hint(name, self.models),
+                nearest_hint(name, self.models) or "GET /models lists them.",
             )
         return self.models[name]
 
