@@ -86,8 +86,7 @@ class Predictor:
             try:
                 encoded.append(self.task.encode(self.row(value), self.encoder))
             except DataError as error:
-                error.row = position + 1
-                raise
+                raise error.at(row=position + 1) from error
             ids.append(str(value["id"]) if isinstance(value, Mapping) and "id" in value else None)
         answers = self.answer(encoded)
         return [replace(a, id=i) if i is not None else a for a, i in zip(answers, ids, strict=True)]
@@ -99,8 +98,8 @@ class Predictor:
             try:
                 yield from self.predict(held)
             except DataError as error:
-                error.row = done + (error.row or 0)
-                raise
+                row = done + (error.row or 0)
+                raise DataError(error.fact, error.expected, error.remedy, row=row, column=error.column) from error
             done += len(held)
 
     def answer(self, encoded: Sequence[Encoded]) -> list[Prediction]:
