@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luban.stages.evaluate.compare import compared
-from luban.stages.evaluate.evaluation import slices, within_unseen
+from luban.stages.evaluate.evaluation import bounds, slices, within_unseen
+from luban.stages.evaluate.plots import length_bars
 from luban.stages.evaluate.unseen import text_key, unseen, unseen_places
 from luban.stages.evaluate.views import view_of
 from luban.tasks import TASKS
@@ -136,3 +137,27 @@ def test_of_errors_the_smaller_wins():
     found = comparison(view_of(rows, close, ()), view_of(rows, far, ()), score="mae")
     assert found.verdict == "a"
     assert found.mcnemar is None
+
+
+def test_a_perfect_slice_of_a_tagger_has_no_interval_and_is_drawn_without_one():
+    sentences = [(words, gold, gold) for words, gold, _ in SENTENCES[:3]]
+    rows, predictions = tagged(sentences)
+    found = slices(view_of(rows, predictions, ()), [p.tokens for p in predictions])
+    assert all(s.interval is None for s in found)
+    assert "<svg" in length_bars(found, "entity_f1")
+
+
+def test_the_p_of_an_accuracy_is_mcnemars():
+    rows, _ = classified(6, labels=LABELS)
+    right = [answer(LABELS, (0.9, 0.1) if row["label"] == "bad" else (0.1, 0.9)) for row in rows]
+    wrong = [answer(LABELS, (0.1, 0.9) if row["label"] == "bad" else (0.9, 0.1)) for row in rows[:5]] + right[5:]
+    views = [view_of(rows, answers, LABELS) for answers in (right, wrong)]
+    found = compared(*views, names=("a", "b"), score="accuracy", config=CONFIG)
+    assert found.differences["accuracy"].p == found.mcnemar == 0.0625
+    assert found.verdict == "unsure"
+
+
+def test_accuracy_and_micro_f1_of_single_labels_have_one_interval():
+    view = view_of(*classified(12, labels=("a", "b", "c")), ("a", "b", "c"))
+    found = bounds(view, CONFIG)
+    assert found["accuracy"] == found["micro_f1"]

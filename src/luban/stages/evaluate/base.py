@@ -73,23 +73,23 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows of ``low`` to ``high`` sub-words, their score, and its 95 per cent interval."""
+    """Rows of ``low`` to ``high`` sub-words, their score, and its 95 per cent interval, None where none is known."""
 
     low: int
     high: int
     rows: int
     score: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """How the answers of one kind compare with gold.
 
-    ``rows``: their number. ``statistic``: scores of resampled rows. ``right``: (n,) rows answered wholly right, None
-    where that has no meaning. ``slice_score``: the score of slices by length. ``mistakes``: worst first. ``points``:
-    (gold, answer) of values. ``extra``: scores too slow to resample. ``naive``: the token-level weighted F1 that counts
-    every O.
+    ``rows``: their number. ``statistic``: scores of resampled rows, ``shares``: those of them that are the share of
+    ``right``, the (n,) rows answered wholly right, None where that has no meaning. ``slice_score``: the score of slices
+    by length. ``mistakes``: worst first. ``points``: (gold, answer) of values. ``extra``: scores too slow to resample.
+    ``naive``: the token-level weighted F1 that counts every O.
     """
 
     kind: str
@@ -98,6 +98,7 @@ class View:
     slice_score: str
     right: NDArray[np.bool_] | None
     mistakes: tuple[Mistake, ...]
+    shares: tuple[str, ...] = ()
     table: tuple[ClassScore, ...] = ()
     averages: tuple[ClassScore, ...] = ()
     confusion: Confusion | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from luban.config import EvaluateConfig, parse
@@ -24,8 +24,9 @@ SMALLER_IS_BETTER = frozenset({"mae"})
 class Comparison:
     """Two models on the same rows; differences are b - a.
 
-    ``verdict``: ``a``, ``b`` or ``unsure``, by the paired bootstrap of ``score`` (p < 0.05). ``mcnemar``: exact p that
-    both answer equally many rows wholly right, None for numbers.
+    ``verdict``: ``a``, ``b`` or ``unsure``, by the p of ``score`` (< 0.05). ``mcnemar``: exact p that both answer
+    equally many rows wholly right, None for numbers; it is also the p of the scores that are a share of such rows, and
+    the paired bootstrap gives that of the others.
     """
 
     a: str
@@ -65,7 +66,9 @@ def compared(first: View, second: View, *, names: tuple[str, str], score: str, c
     """The comparison of two views of the same rows."""
     rows = first.rows
     gaps = paired(first.statistic, second.statistic, rows, times=config.bootstrap, seed=config.seed)
-    rights = (first.right, second.right)
+    exact = None if first.right is None or second.right is None else mcnemar(first.right, second.right)
+    if exact is not None:
+        gaps = {name: replace(gap, p=exact) if name in first.shares else gap for name, gap in gaps.items()}
     return Comparison(
         a=names[0],
         b=names[1],
@@ -74,7 +77,7 @@ def compared(first: View, second: View, *, names: tuple[str, str], score: str, c
         scores_a=observed(first.statistic, rows),
         scores_b=observed(second.statistic, rows),
         differences=gaps,
-        mcnemar=None if rights[0] is None or rights[1] is None else mcnemar(rights[0], rights[1]),
+        mcnemar=exact,
         verdict=_verdict(gaps[score], score),
     )
 

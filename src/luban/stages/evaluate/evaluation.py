@@ -154,8 +154,8 @@ def observed_scores(view: View) -> dict[str, float]:
 
 
 def bounds(view: View, config: EvaluateConfig) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals of every score that the view can resample."""
-    found = intervals(view.statistic, view.rows, times=config.bootstrap, seed=config.seed)
+    """Intervals of the scores that the view can resample; those without any spread have none."""
+    found = intervals(view.statistic, view.rows, shares=view.shares, times=config.bootstrap, seed=config.seed)
     return {name: bound for name, bound in found.items() if np.isfinite(bound).all()}
 
 
@@ -177,7 +177,8 @@ def slices(view: View, lengths: Sequence[int], *, seed: int = 13) -> tuple[Slice
         chosen = np.flatnonzero(place == i)
         part = within(view.statistic, chosen, view.rows)
         score = observed(part, len(chosen))[view.slice_score]
-        bound = intervals(part, len(chosen), times=SLICE_TIMES, seed=seed)[view.slice_score]
+        low, high = intervals(part, len(chosen), shares=view.shares, times=SLICE_TIMES, seed=seed)[view.slice_score]
+        bound = (low, high) if np.isfinite((low, high)).all() else None
         out.append(Slice(int(counted[chosen].min()), int(counted[chosen].max()), len(chosen), score, bound))
     return tuple(out)
 

@@ -36,6 +36,7 @@ def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -
         statistic=_statistic(truth, given, chances),
         slice_score="accuracy",
         right=truth == given,
+        shares=("accuracy", "micro_f1"),
         mistakes=tuple(sorted(_mistakes(rows, predictions), key=lambda m: -m.cost)),
         table=tuple(table),
         averages=tuple(average_rows(table)),
@@ -52,7 +53,8 @@ def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -
 def _statistic(truth: Ints, given: Ints, chances: Floats) -> Statistic:
     eye = np.eye(chances.shape[1])
     right = truth == given
-    parts = [mean_of(accuracy=right), f1_of(eye[truth] * right[:, None], eye[truth], eye[given])]
+    # Of single labels micro F1 is the accuracy again; stated as a mean, it is the same to the last digit.
+    parts = [f1_of(eye[truth] * right[:, None], eye[truth], eye[given]), mean_of(accuracy=right, micro_f1=right)]
     if chances.shape[1] == 2 and 0 < truth.sum() < len(truth):
         parts.append(auc_of(truth == 1, chances[:, 1]))
     return joined(*parts)

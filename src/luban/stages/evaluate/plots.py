@@ -114,17 +114,17 @@ def length_bars(slices: Sequence[Slice], score: str) -> str:
     """Error by length: 1 - score, or the score itself where smaller is better."""
     flip = score != "mae"
     errors = [1 - s.score if flip else s.score for s in slices]
-    ends = [sorted(1 - v if flip else v for v in s.interval) for s in slices]
-    top = max([e[1] for e in ends if e[1] == e[1]] + errors) or 1.0
+    ends = [sorted(1 - v if flip else v for v in s.interval or ()) for s in slices]
+    top = max([end for pair in ends for end in pair] + errors) or 1.0
     marks = ticks(0, min(1.0, top * 1.05) if flip else top * 1.05)
     plane = Plane(52, WIDE - 14, 26, 230, (0, len(slices)), (0, max(marks[-1], top)))
     parts = [grid_y(plane, marks, percent if flip else plain), words(52, 14, f"error_{score}", "muted")]
-    for i, (s, error, (low, high)) in enumerate(zip(slices, errors, ends, strict=True)):
+    for i, (s, error, pair) in enumerate(zip(slices, errors, ends, strict=True)):
         x, width = plane.x(i + 0.5), (plane.right - plane.left) / len(slices) * 0.62
         told = f"{s.low}-{s.high}: {error:.3f}, n={s.rows:,}"
         drawn = (
             rect(x - width / 2, plane.y(error), width, plane.bottom - plane.y(error), "bar")
-            + whisker(x, plane.y(low), plane.y(high))
+            + (whisker(x, *map(plane.y, pair)) if pair else "")
             + text(x, plane.bottom + 18, f"{s.low}–{s.high}" if s.low < s.high else str(s.low), "middle")
             + text(x, plane.bottom + 34, f"n={s.rows:,}", "middle", "muted")
         )
@@ -280,8 +280,6 @@ def path(points: Sequence[Point], kind: str) -> str:
 
 
 def whisker(x: float, low: float, high: float) -> str:
-    if low != low or high != high:
-        return ""
     return line(x, low, x, high, "join") + line(x - 5, low, x + 5, low, "join") + line(x - 5, high, x + 5, high, "join")
 
 

@@ -30,6 +30,7 @@ def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -
         statistic=joined(f1_of(wanted & given, wanted, given), mean_of(exact_match=exact)),
         slice_score="exact_match",
         right=exact,
+        shares=("exact_match",),
         mistakes=tuple(sorted(_mistakes(rows, predictions), key=lambda m: -m.cost)),
         table=tuple(table),
         averages=tuple(average_rows(table)),
