@@ -14,6 +14,7 @@ from luban.errors import (
     ParityError,
     ServiceError,
     UnknownName,
+    counted,
     nearest_hint,
 )
 
@@ -71,3 +72,17 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
 def test_a_far_name_has_no_hint() -> None:
     assert nearest_hint("quantum", ["csv", "tsv"]) == ""
     assert nearest_hint("cvs", ["csv", "xml"]) == "Did you mean 'csv'?"
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "said"),
+    [
+        (1, "row", "1 row"),
+        (0, "row", "0 rows"),
+        (2000, "cell", "2,000 cells"),
+        (2, "entity", "2 entities"),
+        (3, "class", "3 classes"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(count: int, noun: str, said: str) -> None:
+    assert counted(count, noun) == said

@@ -132,6 +132,12 @@ class ParityError(GateError):
         super().__init__(f"{stage}: {happened}", "Golden rows must give the scores recorded with the model.", remedy)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``, ``3 entities``: a number with its noun, which agrees with it."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
 def nearest_hint(name: str, known: Iterable[str]) -> str:
     """``Did you mean 'x'?`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -150,10 +150,13 @@ def _set(values: Mapping[str, Any], path: list[str], value: Any, override: str) 
 
 def _not_yaml(where: str, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or str(error)
     return ConfigError(
-        f"{where}{place}: this is not YAML ({problem}).", "Keys and values are written 'key: value'.", "Mend the line."
+        f"{where}, line {mark.line + 1}, column {mark.column + 1}: this is not YAML ({problem})."
+        if mark is not None
+        else f"{where}: this is not YAML ({problem}).",
+        "Keys and values are written 'key: value'.",
+        "Mend the line.",
     )
 
 

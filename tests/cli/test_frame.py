@@ -161,3 +161,14 @@ def test_every_word_of_the_table_is_said():
     by_name = {"train", "valid", "test", "prepare", "evaluate", "export", "labelled"}
     unsaid = [key for key in words.WORDS if not re.search(rf"""["']{key}["']""", source) and key not in built | by_name]
     assert unsaid == []
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "wrote 1 row to d; 1 was changed"), (2, "wrote 2 rows to d; 2 were changed")]
+)
+def test_counts_on_the_screen_agree(count: int, said: str):
+    assert words.word("rows_written", "en", rows=count, path="d", changed=count) == said
+
+
+def test_the_noun_alone_agrees_with_a_count_that_stands_before():
+    assert words.word("scored_on", "en", rows=1, part="test") == "Scores on 1 test row"

@@ -80,9 +80,7 @@ def written(screen: Screen, done: Written) -> dict[str, Any]:
         "sample": done.sample,
     }
     show_rows(screen, facts)
-    screen.done(
-        screen.word("rows_written", path=done.out, rows=f"{sum(done.rows.values()):,}", changed=f"{done.changed:,}")
-    )
+    screen.done(screen.word("rows_written", path=done.out, rows=sum(done.rows.values()), changed=done.changed))
     for reject in done.rejects[:5]:
         screen.show(Text(f"  {reject.source}:{reject.row}: {reject.reason}", style="dim"))
     return done.as_json()
@@ -109,7 +107,8 @@ def show_check(screen: Screen, found: Check) -> None:
     screen.show(Padding(made, (0, 0, 0, 1)))
     for finding in sorted(found.findings, key=lambda one: list(SIGNS).index(one.severity)):
         sign, style = SIGNS[finding.severity]
-        rows = f"  ({word('at_rows', rows=', '.join(map(str, finding.rows[:5])))})" if finding.rows else ""
+        places = word("at_row" if len(finding.rows) == 1 else "at_rows", rows=", ".join(map(str, finding.rows[:5])))
+        rows = f"  ({places})" if finding.rows else ""
         part = f"{word(finding.part)}: " if finding.part else ""
         screen.show(Text.assemble((f"{sign} ", style), part, finding.message, (rows, "dim")))
     if not found.findings:

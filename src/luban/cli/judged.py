@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from luban.cli.screen import Screen, bar, table
-from luban.cli.tables import class_table, score_table, speed_line
+from luban.cli.tables import class_table, score_table, shortened, speed_line
 
 if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
@@ -19,7 +19,7 @@ NAIVE = "naive weighted F1, every O counted"
 
 def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -> None:
     """The per-class table, the scores with their intervals, and what the answers cost."""
-    screen.title(screen.word("scored_on", rows=f"{evaluation.rows:,}", part=screen.word(part or "labelled")))
+    screen.title(screen.word("scored_on", rows=evaluation.rows, part=screen.word(part or "labelled")))
     if evaluation.table:
         classes = sorted(evaluation.table, key=lambda one: -one.f1)
         screen.show(class_table(screen, classes[:MOST_CLASSES], evaluation.averages))
@@ -31,6 +31,11 @@ def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -
             Text(f"{NAIVE}: {evaluation.naive:.4f} (entity_f1 {evaluation.scores['entity_f1']:.4f})", style="dim")
         )
     screen.show(speed_line(screen, evaluation.as_json()))
+    unknown = evaluation.unknown
+    if unknown.rows:
+        labels = shortened(list(unknown.labels), screen)
+        told = screen.word("unknown_labels", rows=unknown.rows, all=evaluation.rows, labels=labels)
+        screen.note(told, style="yellow")
 
 
 def main_first(scores: Mapping[str, float], main: str) -> dict[str, float]:
@@ -59,7 +64,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             f"{gap.low:+.4f} – {gap.high:+.4f}",
             f"{gap.p:.3f}",
         )
-    screen.title(word("compared_on", rows=f"{comparison.rows:,}"))
+    screen.title(word("compared_on", rows=comparison.rows))
     screen.show(made)
     if comparison.mcnemar is not None:
         screen.show(Text(f"McNemar p = {comparison.mcnemar:.3f}", style="dim"))

@@ -122,7 +122,7 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, comm
     """The scores of the line's model, and what to type next."""
     facts = {outcome.name: outcome.facts for outcome in outcomes}
     judged = facts["evaluate"]
-    screen.title(screen.word("scored_on", rows=f"{judged['rows']:,}", part=screen.word(judged["part"])))
+    screen.title(screen.word("scored_on", rows=judged["rows"], part=screen.word(judged["part"])))
     if judged["table"]:
         screen.show(class_table(screen, [ClassScore(**one) for one in judged["table"]][:MOST_CLASSES]))
     score_lines(screen, judged)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from luban.errors import ConfigError
+from luban.errors import ConfigError, counted
 
 LANGUAGES = ("en", "zh")
 
@@ -31,7 +31,19 @@ def language(wanted: str = "", environment: Mapping[str, str] | None = None) -> 
 
 def word(key: str, lang: str, **values: Any) -> str:
     """The text of ``key`` in a language, filled with ``values``."""
-    return WORDS[key][LANGUAGES.index(lang)].format(**values)
+    counts = {name: Count(value) for name, value in values.items() if type(value) is int}
+    return WORDS[key][LANGUAGES.index(lang)].format(**{**values, **counts})
+
+
+class Count(int):
+    """A number in a text: ``{n}`` is 2,000, ``{n:row}`` 2,000 rows or 1 row, ``{n:~row}`` only the noun that agrees."""
+
+    def __format__(self, noun: str) -> str:
+        if noun == "was":
+            return f"{int(self):,} {'was' if self == 1 else 'were'}"
+        if noun.startswith("~"):
+            return counted(int(self), noun[1:]).partition(" ")[2]
+        return counted(int(self), noun) if noun else f"{int(self):,}"
 
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -53,13 +65,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "more": ("{count} more", "另有 {count} 个"),
     "none": ("none", "无"),
     "rows_written": (
-        "wrote {rows} rows to {path}; {changed} were changed",
+        "wrote {rows:row} to {path}; {changed:was} changed",
         "已写入 {rows} 行到 {path}；其中 {changed} 行有改动",
     ),
     "unit": ("unit", "单位"),
     "median": ("median", "中位数"),
     "longest": ("longest", "最长"),
     "limit": ("limit", "上限"),
+    "at_row": ("row {rows}", "第 {rows} 行"),
     "at_rows": ("rows {rows}", "第 {rows} 行"),
     "nothing_found": ("Nothing wrong was found.", "没有发现问题。"),
     # training
@@ -73,7 +86,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "time": ("time", "时间"),
     "memory": ("peak memory", "内存峰值"),
     "forecast_line": (
-        "forecast: {seconds} and {memory} for {steps} steps of at most {tokens} tokens",
+        "forecast: {seconds} and {memory} for {steps:step} of at most {tokens} tokens",
         "预计：{steps} 步，每步至多 {tokens} 个词元，需 {seconds}、内存 {memory}",
     ),
     "trained": ("trained {name}", "已训练 {name}"),
@@ -90,14 +103,18 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rate} rows/s · p50 {p50} ms · p99 {p99} ms · {size}",
         "每秒 {rate} 行 · p50 {p50} 毫秒 · p99 {p99} 毫秒 · {size}",
     ),
-    "scored_on": ("Scores on {rows} {part} rows", "{rows} 行{part}数据上的评分"),
+    "scored_on": ("Scores on {rows} {part} {rows:~row}", "{rows} 行{part}数据上的评分"),
+    "unknown_labels": (
+        "{rows:row} of {all} carry a label that the model was never taught, and count as wrong: {labels}",
+        "{all} 行中有 {rows} 行的标签是模型未学过的，计为错误：{labels}",
+    ),
     "labelled": ("labelled", "有标签"),
     "report": ("report: {path}", "报告：{path}"),
     "evaluating": ("evaluating", "评测"),
     "exporting": ("exporting", "导出"),
     "prepare": ("prepare", "准备"),
     "evaluate": ("evaluate", "评测"),
-    "compared_on": ("Compared on {rows} rows", "在 {rows} 行数据上比较"),
+    "compared_on": ("Compared on {rows:row}", "在 {rows} 行数据上比较"),
     "better": (
         "{name} is better ({score}), and the difference is no accident (p < 0.05).",
         "{name} 更好（{score}），差异并非偶然（p < 0.05）。",
@@ -170,7 +187,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "models_more": ("Any local folder and any hub id work as --base, too.", "--base 也可用任何本地目录或 hub 模型名。"),
     "this_machine": ("This machine", "本机"),
     "processor": ("processor", "处理器"),
-    "cores": ("{count} cores", "{count} 核"),
+    "cores": ("{count:core}", "{count} 核"),
     "features": ("features", "指令集"),
     "memory_all": ("memory", "内存"),
     "free": ("{size} free", "空闲 {size}"),

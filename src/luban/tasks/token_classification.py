@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.encoding import IGNORE, Encoded, TextEncoder, is_ideograph
-from luban.errors import DataError
+from luban.errors import DataError, counted
 from luban.metrics.spans import entity_f1, spans_from_tags, tags_from_spans, to_iob2
 from luban.records import Entity, Prediction, Row, Rows
 from luban.tasks.base import TEXT, Column, Floats, Task, required_text, softmax
@@ -187,7 +187,10 @@ def _from_tokens(record: Row, labelled: bool) -> dict[str, Any]:
     if not isinstance(tags, list | tuple) or len(tags) != len(tokens):
         count = len(tags) if isinstance(tags, list | tuple) else "no"
         raise DataError(
-            f"{len(tokens)} tokens have {count} tags.", "Every token has one tag.", "Mend the row.", column="tags"
+            f"there are {counted(len(tokens), 'token')} and {counted(count, 'tag')}.",
+            "Every token has one tag.",
+            "Mend the row.",
+            column="tags",
         )
     return row | {"tags": to_iob2([str(tag) for tag in tags])}
 
@@ -227,7 +230,7 @@ def _span(text: str, entity: object) -> tuple[int, int, str]:
                 end -= 1
             return start, end, kind
     raise DataError(
-        f"{entity!r:.80} is no entity of this text of {len(text)} characters.",
+        f"{entity!r:.80} is no entity of this text of {counted(len(text), 'character')}.",
         "An entity has start, end (characters, end exclusive) and label.",
         "Mend the row.",
         column="entities",
@@ -265,7 +268,7 @@ def _checked(record: Row, labelled: bool) -> dict[str, Any]:
     edges = [0, *(edge for word in words for edge in word), len(text)]
     if edges != sorted(edges) or any(start == end for start, end in words) or (labelled and len(tags) != len(words)):
         raise DataError(
-            f"{record['words']!r:.60} are no words of this text of {len(text)} characters.",
+            f"{record['words']!r:.60} are no words of this text of {counted(len(text), 'character')}.",
             "Words are [start, end] in characters, in order, with one tag each.",
             "Mend the row, or name the words tokens.",
             column="words",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from luban.encoding import Encoded
-from luban.errors import ConfigError, nearest_hint
+from luban.errors import ConfigError, counted, nearest_hint
 from luban.predict import Predictor
 from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
@@ -132,7 +132,7 @@ def _entity(
             if label not in kinds
             else ConfigError(
                 f"The place {start}-{end} is not in the text.",
-                f"The text has {len(encoded.text)} characters.",
+                f"The text has {counted(len(encoded.text), 'character')}.",
                 "Give start and end in characters.",
             )
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from luban.config import PrepareConfig
 from luban.encoding import TextEncoder
+from luban.errors import counted
 from luban.personal import find
 from luban.records import Reject, Row, Rows
 from luban.stages.prepare import duplicates
@@ -150,23 +151,23 @@ def _unusable(name: str, part: Part) -> Iterator[Finding]:
     for reject in part.rejects:
         kinds[_reason(reject.reason)].append(reject)
     words = {
-        "missing": "lack a value",
-        "empty": "have an empty cell",
-        "unlabelled": "have no labels",
-        "broken": "cannot be read",
+        "missing": "without a value",
+        "empty": "with an empty cell",
+        "unlabelled": "without labels",
+        "broken": "that cannot be read",
     }
     for kind, rejects in kinds.items():
         yield Finding(
             kind,
             "note" if kind == "unlabelled" else "error",
-            f"{len(rejects)} rows {words[kind]}: {rejects[0].reason}",
+            f"{counted(len(rejects), 'row')} {words[kind]}: {rejects[0].reason}",
             len(rejects),
             name,
             tuple(reject.row for reject in rejects[:SHOWN]),
         )
     if part.inner:
         yield Finding(
-            "nested", "note", f"{part.inner} entities stand inside another one and are left out.", part.inner, name
+            "nested", "note", f"{counted(part.inner, 'entity')} inside another one, left out.", part.inner, name
         )
 
 
@@ -182,7 +183,7 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
     """Equal texts, nearly equal texts, and equal texts whose targets differ."""
     copies = duplicates.exact(keys)
     if copies:
-        message = f"{len(copies)} rows repeat the text of an earlier row (case, width and white space aside)."
+        message = f"{counted(len(copies), 'row')} with the text of an earlier row (case, width and white space aside)."
         yield Finding("duplicate", "warning", message, len(copies), name, _lines(part, copies))
     first: dict[str, str] = {}
     clashes: dict[str, list[int]] = defaultdict(list)
@@ -192,14 +193,13 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
             clashes[key].append(i)
     if clashes:
         rows = [i for found in clashes.values() for i in found]
-        message = f"{len(clashes)} texts stand with different labels; nothing can learn both."
+        message = f"{counted(len(clashes), 'text')} with different labels; nothing can learn both."
         yield Finding("contradiction", "warning", message, len(clashes), name, _lines(part, rows))
     pairs = duplicates.near(keys)
     if pairs:
         later = sorted({b for _, b, _ in pairs})
-        message = (
-            f"{len(later)} rows are nearly the same as an earlier row (85 per cent of their four-character pieces)."
-        )
+        near = counted(len(later), "row")
+        message = f"{near} nearly the same as an earlier row (85 per cent of their four-character pieces)."
         details = (
             {"pairs": [[part.lines[a], part.lines[b], round(s, 3)] for a, b, s in pairs[:SHOWN]]} if part.lines else {}
         )
@@ -218,14 +218,17 @@ def _texts(name: str, part: Part) -> Iterator[Finding]:
         for kind in {entity.label for text in texts for entity in find(text)}:
             personal[kind].append(i)
     if damaged:
-        message = f"{len(damaged)} texts look damaged by a wrong encoding (U+FFFD, or bytes read as other letters)."
+        some = counted(len(damaged), "text")
+        message = f"{some} damaged, it seems, by a wrong encoding (U+FFFD, or bytes read as other letters)."
         yield Finding("encoding", "warning", message, len(damaged), name, _lines(part, damaged))
     if dirty:
-        message = f"{len(dirty)} texts have odd white space, invisible characters or HTML that cleaning takes out."
+        some = counted(len(dirty), "text")
+        message = f"{some} with odd white space, invisible characters or HTML that cleaning takes out."
         yield Finding("unclean", "note", message, len(dirty), name, _lines(part, dirty))
     for kind, rows in sorted(personal.items()):
         words = kind.replace("_", " ")
-        message = f"{len(rows)} texts hold what looks like personal data ({words}); see `luban data anonymise`."
+        some = counted(len(rows), "text")
+        message = f"{some} with what looks like personal data ({words}); see `luban data anonymise`."
         yield Finding("personal", "warning", message, len(rows), name, _lines(part, rows), {"kind": kind})
 
 
@@ -256,9 +259,8 @@ def _classes(name: str, part: Part) -> Iterator[Finding]:
     rare = {label: count for label, count in counts.items() if count < RARE}
     if rare:
         shown = ", ".join(f"{label} ({count})" for label, count in list(rare.items())[:SHOWN])
-        yield Finding(
-            "rare-class", "warning", f"{len(rare)} classes have fewer than {RARE} rows: {shown}.", len(rare), name
-        )
+        message = f"{counted(len(rare), 'class')} with fewer than {RARE} rows: {shown}."
+        yield Finding("rare-class", "warning", message, len(rare), name)
     most, least = max(counts.values()), min(counts.values())
     if most > IMBALANCE * least:
         message = f"the commonest class has {most / least:.0f} times the rows of the rarest ({most} and {least})."
@@ -271,7 +273,8 @@ def _leaks(parts: Mapping[str, Part], keys: Mapping[str, Sequence[str]]) -> Iter
         rows = [i for i, key in enumerate(keys.get(name, ())) if key in known]
         if rows:
             total = len(keys[name])
-            message = f"{len(rows)} of {total} texts also stand in train; judge by the {total - len(rows)} others too."
+            some = f"{len(rows)} of {counted(total, 'text')}"
+            message = f"{some} also in train; judge by the others too ({total - len(rows)})."
             yield Finding("leak", "warning", message, len(rows), name, _lines(parts[name], rows))
 
 
@@ -282,7 +285,7 @@ def _unseen(parts: Mapping[str, Part]) -> Iterator[Finding]:
         unseen = {label: count for label, count in counts.items() if label not in known}
         if unseen:
             shown = ", ".join(f"{label} ({count})" for label, count in list(unseen.items())[:SHOWN])
-            message = f"{len(unseen)} labels do not occur in train: {shown}."
+            message = f"{counted(len(unseen), 'label')} not in train: {shown}."
             yield Finding("unseen-label", "warning", message, len(unseen), name)
 
 

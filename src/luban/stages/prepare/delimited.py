@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from luban.errors import DataError
+from luban.errors import DataError, counted
 from luban.stages.prepare.base import MAX_LINE, Item, Table
 from luban.stages.prepare.text import Encoding, lines
 
@@ -79,7 +79,9 @@ def _records(
             )
             yield (
                 number,
-                DataError(f"the row has {len(cells)} cells.", f"{len(columns)} were expected.", remedy, row=number),
+                DataError(
+                    f"the row has {counted(len(cells), 'cell')}.", f"{len(columns)} were expected.", remedy, row=number
+                ),
             )
 
 

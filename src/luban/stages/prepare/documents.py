@@ -159,9 +159,10 @@ def _loads(text: str) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise DataError(
-            f"this is no whole JSON ({error.msg} at {place}character {error.colno}).",
+            f"this is no whole JSON ({error.msg} at line {error.lineno}, character {error.colno})."
+            if error.lineno > 1
+            else f"this is no whole JSON ({error.msg} at character {error.colno}).",
             "One whole JSON value was expected.",
             "Check that the line was not cut and that quotes and brackets close.",
         ) from error

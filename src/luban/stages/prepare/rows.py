@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from luban.errors import DataError
+from luban.errors import DataError, counted
 from luban.records import Reject, Rows
 from luban.stages.prepare.base import MAX_LINE, Record, Table, rejected
 from luban.stages.prepare.clean import clean_text
@@ -85,7 +85,7 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
     for name, value in raw.items():
         if isinstance(value, str) and len(value) > MAX_LINE:
             raise DataError(
-                f"the cell has {len(value)} characters.",
+                f"the cell has {counted(len(value), 'character')}.",
                 f"At most {MAX_LINE} are read.",
                 "Cut it into rows.",
                 column=name,

@@ -28,7 +28,7 @@ def split(
     members = _together(rows, groups)
     if len(members) < 2:
         raise DataError(
-            f"the {len(rows)} rows form one group.",
+            f"all rows ({len(rows):,}) form one group.",
             "At least two different texts or groups are needed to split off rows.",
             "Give more rows, another --group, or separate files for validation.",
             file=file or None,

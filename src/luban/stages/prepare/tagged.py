@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 from luban.encoding import is_ideograph
-from luban.errors import DataError
+from luban.errors import DataError, counted
 from luban.metrics.spans import detect_scheme
 from luban.stages.prepare.base import Item, Record, Table
 from luban.stages.prepare.text import Encoding, inspect, lines
@@ -89,7 +89,7 @@ def _parallel_row(number: int, cells: list[str]) -> Record | DataError:
 
 def _uneven(number: int, tokens: int, tags: int) -> DataError:
     return DataError(
-        f"there are {tokens} tokens and {tags} tags.",
+        f"there are {counted(tokens, 'token')} and {counted(tags, 'tag')}.",
         "Every token has one tag.",
         "Mend the row.",
         row=number,

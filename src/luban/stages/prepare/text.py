@@ -198,7 +198,7 @@ def _guess(path: Path, name: str) -> Encoding:
     if western and damaged and not simplified > 4 * other and _western(path):
         return Encoding("cp1252")
     raise DataError(
-        f"{damaged} of {count} lines are neither UTF-8 nor GB18030 (first at row {first}).",
+        f"lines that are neither UTF-8 nor GB18030: {damaged} of {count} (first at row {first}).",
         "Text in UTF-8 was expected.",
         "Save the file as UTF-8 (in a spreadsheet: 'CSV UTF-8'; elsewhere: iconv -f ENCODING -t utf-8).",
         file=path,

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from luban.config import ServeConfig
-from luban.errors import ConfigError, ServiceError
+from luban.errors import ConfigError, ServiceError, counted
 from luban.records import Row
 
 BODY_SECONDS = 20.0
@@ -42,7 +42,7 @@ class Busy(ServiceError):
     def __init__(self, waiting: int, after: int) -> None:
         self.after = after
         super().__init__(
-            f"{waiting} requests are waiting for their answers already.",
+            f"The queue is full: {counted(waiting, 'request')} in it already.",
             "The queue is bounded, so that those taken are answered in time.",
             f"Try again in {after} s, or send several rows in one request.",
             status=429,
@@ -110,7 +110,7 @@ def too_large(limits: Limits) -> ServiceError:
     return refuse(
         413,
         f"The body is larger than {limits.body:,} bytes.",
-        f"A request has at most {limits.body:,} bytes and {limits.rows} rows.",
+        f"A request has at most {counted(limits.body, 'byte')} and {counted(limits.rows, 'row')}.",
         "Send fewer rows a request, or serve with a larger --max-body.",
     )
 
@@ -140,7 +140,7 @@ def check_rows(count: int, limits: Limits) -> None:
     if count > limits.rows:
         raise refuse(
             413,
-            f"The request holds {count:,} rows.",
+            f"The request holds {counted(count, 'row')}.",
             f"At most {limits.rows} go together.",
             "Send them in several requests.",
         )
@@ -151,7 +151,7 @@ def check_text(value: object, position: int, limits: Limits) -> None:
     if (size := characters(value)) > limits.text:
         raise refuse(
             413,
-            f"Row {position}: the text has {size:,} characters.",
+            f"Row {position}: the text has {counted(size, 'character')}.",
             f"A text has at most {limits.text:,}.",
             "Cut it, or serve with a larger --max-text.",
         )
@@ -162,7 +162,7 @@ def check_explained(row: Row, limits: Limits) -> None:
     if (size := sum(map(characters, row.values()))) > limits.explain:
         raise refuse(
             413,
-            f"The text has {size:,} characters.",
+            f"The text has {counted(size, 'character')}.",
             f"At most {limits.explain:,} are explained.",
             "Cut it, or serve with a larger --max-explain.",
         )
