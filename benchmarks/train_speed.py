@@ -48,7 +48,7 @@ from luban.stages.train.probe import start_head
 from luban.stages.train.recipe import schedule
 from luban.tasks import TASKS
 from luban.tasks.base import Task
-from luban.training import Learner, Schedule
+from luban.training import Learner, Schedule, TaskLoss, collated
 
 REPO = Path(__file__).resolve().parent.parent
 SOURCES = {"text-classification": "intent-en-banking77/train.csv", "token-classification": "ner-en-wnut17"}
@@ -133,7 +133,11 @@ class Luban:
         )
         self.probe_seconds = time.process_time() - started
         self.learner = Learner(
-            self.model, material.task, plan, pad_id=material.encoder.pad_id, examples=material.examples
+            self.model,
+            plan,
+            material.examples,
+            objective=TaskLoss(material.task, smoothing=plan.smoothing, bf16=plan.bf16),
+            feed=collated(self.model, material.examples, material.encoder.pad_id),
         )
 
     def steps(self) -> Iterator[int]:

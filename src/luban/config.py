@@ -6,11 +6,14 @@ The same names are the options of the command line, the keys of `luban.yaml` and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from luban.errors import ConfigError, nearest_hint
+
+SHARE_OR_TASK = "It is -1 (by task), or a share from 0 on."
 
 
 class Section(BaseModel):
@@ -44,6 +47,8 @@ class TrainConfig(Section):
 
     task: str = Field("", description="kind of problem; see `luban train --help`")
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
+    method: str = Field("full", description="what of the model learns: full, freeze, head")
+    layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
     epochs: float = Field(0, ge=0, description="passes over the rows; 0: by their number")
     rate: float = Field(0, ge=0, description="peak learning rate of the body; 0: by task")
     head_rate: float = Field(0, ge=0, description="peak learning rate of the head; 0: by task")
@@ -78,7 +83,7 @@ class TrainConfig(Section):
     @classmethod
     def _a_share_or_by_task(cls, value: float) -> float:
         if -1 < value < 0:
-            raise ValueError("it is -1 (by task) or a share from 0 on")
+            raise ValueError(SHARE_OR_TASK)
         return value
 
 
@@ -136,12 +141,15 @@ class Project(Section):
 S = TypeVar("S", bound=Section)
 
 
-def parse(section: type[S], values: Mapping[str, Any], *, source: str = "options") -> S:
-    """A section from plain values; raises `ConfigError` that names the path and the nearest known key."""
+def parse(section: type[S], values: Mapping[str, Any], *, source: str = "options", flags: bool = False) -> S:
+    """A section from plain values; raises `ConfigError` that names the path and the nearest known key.
+
+    ``flags``: the values were typed as options, so an error names ``--valid-share`` instead of ``valid_share``.
+    """
     try:
         return section.model_validate(dict(values))
     except ValidationError as error:
-        raise _explained(section, error, source) from error
+        raise _explained(section, error, "" if flags else source) from error
 
 
 def _explained(section: type[Section], error: ValidationError, source: str) -> ConfigError:
@@ -154,7 +162,60 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
             f"Known here: {', '.join(known)}.",
             nearest_hint(str(first["loc"][-1]), known),
         )
-    return ConfigError(f"{source}: {path} cannot be {first.get('input')!r}.", f"{first['msg']}.", "Mend the value.")
+    name, field = _field_at(section, first["loc"])
+    value = first.get("input")
+    given = f"{value:g}" if isinstance(value, float) else repr(value)
+    if not source:
+        name = "--" + name.replace("_", "-")
+    return ConfigError(
+        f"{source}: {name} cannot be {given}." if source else f"{name} cannot be {given}.",
+        SHARE_OR_TASK if first["type"] == "value_error" else allowed(name, field),
+        "Mend the value.",
+    )
+
+
+def allowed(name: str, field: FieldInfo) -> str:
+    """What a field takes, as a sentence: its choices, or its kind and bounds."""
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return f"One of these is expected: {', '.join(map(str, get_args(kind)))}."
+    if get_origin(kind) is tuple:
+        return f"Any of these is expected, joined by commas: {', '.join(map(str, get_args(get_args(kind)[0])))}."
+    if kind in (int, float):
+        range_ = bounds(name, field)
+        whole = f"A whole number is expected: {range_}." if range_ else "A whole number is expected."
+        return whole if kind is int else f"A number is expected: {range_}." if range_ else "A number is expected."
+    return (
+        "true or false is expected." if kind is bool else "Text is expected." if kind is str else "Keys are expected."
+    )
+
+
+def bounds(name: str, field: FieldInfo) -> str:
+    """The range of a field in signs: ``epochs ≥ 0``, ``0 < valid_share < 0.9``; nothing where there is none."""
+    limits = {sign: getattr(each, sign) for each in field.metadata for sign in SIGNS if hasattr(each, sign)}
+    low = next((sign for sign in ("ge", "gt") if sign in limits), None)
+    high = next((sign for sign in ("le", "lt") if sign in limits), None)
+    above = f" {SIGNS[high]} {limits[high]:g}" if high else ""
+    if low and not high:
+        return f"{name} {SIGNS[low]} {limits[low]:g}"
+    below = f"{limits[low]:g} {SIGNS[low].translate(TURNED)} " if low else ""
+    return f"{below}{name}{above}" if low or high else ""
+
+
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+TURNED = str.maketrans("≥>", "≤<")
+
+
+def _field_at(section: type[BaseModel], path: tuple[int | str, ...]) -> tuple[str, FieldInfo]:
+    """The dotted name and the field that a path of an error leads to; what stands inside the field's value is left."""
+    names: list[str] = []
+    for part in path:
+        field = section.model_fields[str(part)]
+        names.append(str(part))
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        section = field.annotation
+    return ".".join(names), field
 
 
 def _keys_at(section: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -1,11 +1,13 @@
 """The one loop that learns: a generator of typed steps; it neither prints, saves nor evaluates.
 
-    learner = Learner(model, task, config, ...)
-    for event in learner.learn(examples):      # Step ... Step, EpochEnd, Step ...
-        ...                                     # the caller scores, saves `learner.state()`, stops by leaving the loop
+    learner = Learner(model, schedule, examples, objective=TaskLoss(task), feed=collated(model, examples, pad_id))
+    for event in learner.learn():      # Step ... Step, EpochEnd, Step ...
+        ...                            # the caller scores, saves `learner.state()`, stops by leaving the loop
 
 What it does: length-bucketed batches under a token budget, dynamic padding, micro-batches that fit the memory, fused AdamW
 with a rate of its own for the head, warm-up and linear decay, clipping, bf16 autocast where the processor multiplies it.
+What a method may change stands in three seams: which parameters learn (``requires_grad``), what the model is fed, and the
+`Objective` that a step makes smaller.
 The order of rows is a function of seed and epoch alone, so that a restored learner goes on exactly where it stood.
 """
 
@@ -14,7 +16,8 @@ from __future__ import annotations
 import inspect
 import math
 import random
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,7 +28,10 @@ from torch import nn
 
 from luban.encoding import IGNORE, Window, collate
 from luban.records import EpochEnd, Step
-from luban.tasks.base import Task
+from luban.tasks.base import Task, logits_of
+
+Feed = Callable[[Sequence[int]], dict[str, torch.Tensor]]
+"the model's inputs for these examples, padded to the longest, on the model's device"
 
 BUCKET = 64
 "batches' worth of rows that are sorted by length together: enough to make padding vanish, few enough to keep order random"
@@ -59,18 +65,74 @@ class Schedule:
     seed: int = 13
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A micro-batch: the model's ``inputs``, what each row should say and counts for, and which examples these are."""
+
+    inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor
+    weights: torch.Tensor
+    rows: tuple[int, ...]
+
+
+class Objective(ABC):
+    """What a step makes smaller; an objective may stand around another and add to it."""
+
+    @abstractmethod
+    def logits(self, model: nn.Module, part: Part) -> torch.Tensor:
+        """The model's answers in float32: (b, labels), or (b, n, labels) for a tagger."""
+
+    @abstractmethod
+    def of(self, logits: torch.Tensor, part: Part) -> torch.Tensor:
+        """The sum of the rows' weighted losses for these answers."""
+
+    def loss(self, model: nn.Module, part: Part) -> torch.Tensor:
+        """The sum of the rows' weighted losses, to be differentiated."""
+        return self.of(self.logits(model, part), part)
+
+    def backward(self, model: nn.Module, part: Part, whole: float) -> float:
+        """Add the gradients of ``loss / whole`` to the parameters'; returns that quotient."""
+        loss = self.loss(model, part) / whole
+        loss.backward()
+        return float(loss.detach())
+
+
+class TaskLoss(Objective):
+    """The loss of the task itself, with label smoothing where it applies; matrix products in bf16 where asked."""
+
+    def __init__(self, task: Task, *, smoothing: float = 0.0, bf16: bool = False) -> None:
+        self.task, self.smoothing, self.bf16 = task, smoothing, bf16
+
+    def logits(self, model: nn.Module, part: Part) -> torch.Tensor:
+        with torch.autocast(part.targets.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            output = model(**part.inputs)
+        return logits_of(output).float()
+
+    def of(self, logits: torch.Tensor, part: Part) -> torch.Tensor:
+        return self.task.loss(logits, part.targets, part.weights, self.smoothing)
+
+
 class Learner:
-    """A model being trained: weights, optimiser and position; restored bit for bit by ``restore(state())``."""
+    """A model being trained: weights, optimiser and position; restored bit for bit by ``restore(state())``.
+
+    ``whole``: the model that ``model`` is the trained part of, where that is not all of it; it names the parameters.
+    """
 
     def __init__(
-        self, model: nn.Module, task: Task, schedule: Schedule, *, pad_id: int, examples: Sequence[Example]
+        self,
+        model: nn.Module,
+        schedule: Schedule,
+        examples: Sequence[Example],
+        *,
+        objective: Objective,
+        feed: Feed,
+        whole: nn.Module | None = None,
     ) -> None:
-        self.model, self.task, self.schedule, self.pad_id = model, task, schedule, pad_id
-        self.examples = examples
+        self.model, self.schedule, self.examples = model, schedule, examples
+        self.objective, self.feed = objective, feed
         self.lengths = [len(example.window.ids) for example in examples]
-        self.takes = set(inspect.signature(model.forward).parameters)
         self.device = next(model.parameters()).device
-        self.optimiser = torch.optim.AdamW(parameter_groups(model, schedule), fused=True)
+        self.optimiser = torch.optim.AdamW(parameter_groups(whole or model, schedule), fused=True)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         per_epoch = len(self.order(0))
         self.total = max(1, math.ceil(per_epoch * schedule.epochs))
@@ -155,17 +217,26 @@ class Learner:
         whole = sum(self.examples[i].weight for i in batch)
         total = 0.0
         for part in micro_batches(batch, self.lengths, self.schedule.micro_tokens):
-            chosen = [self.examples[i] for i in part]
-            arrays = collate([example.window for example in chosen], self.pad_id)
-            tensors = {k: torch.from_numpy(v).to(self.device) for k, v in arrays.items() if k in self.takes}
-            targets = torch.from_numpy(padded_targets(chosen)).to(self.device)
-            weights = torch.tensor([example.weight for example in chosen], device=self.device)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.schedule.bf16):
-                logits = self.model(**tensors).logits
-            loss = self.task.loss(logits.float(), targets, weights, self.schedule.smoothing) / whole
-            loss.backward()
-            total += float(loss.detach())
+            total += self.objective.backward(self.model, self._part(part), whole)
         return total
+
+    def _part(self, rows: Sequence[int]) -> Part:
+        chosen = [self.examples[i] for i in rows]
+        targets = torch.from_numpy(padded_targets(chosen)).to(self.device)
+        weights = torch.tensor([example.weight for example in chosen], device=self.device)
+        return Part(self.feed(rows), targets, weights, tuple(rows))
+
+
+def collated(model: nn.Module, examples: Sequence[Example], pad_id: int) -> Feed:
+    """Feeds a model its examples' windows: those of ``input_ids``, ``attention_mask``, ``token_type_ids`` that it takes."""
+    takes = set(inspect.signature(model.forward).parameters)
+    device = next(model.parameters()).device
+
+    def feed(rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        arrays = collate([examples[i].window for i in rows], pad_id)
+        return {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name in takes}
+
+    return feed
 
 
 def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from luban.bases import Base, find
 from luban.config import TrainConfig
 from luban.records import Prepared
+from luban.stages.train.material import Material
 from luban.tasks import TASKS
 from luban.testing import SAMPLES, tiny_base
+from luban.training import Learner, Schedule, TaskLoss, collated
 
 
 def prepared(task: str = "text-classification", times: int = 6) -> Prepared:
@@ -25,3 +29,9 @@ def config(**values: object) -> TrainConfig:
     """Few steps, no logs, one thread."""
     chosen: dict[str, object] = {"epochs": 2, "rate": 1e-3, "log": (), "batch_rows": 8, "threads": 1, **values}
     return TrainConfig.model_validate(chosen)
+
+
+def plain_learner(model: nn.Module, material: Material, plan: Schedule) -> Learner:
+    """A learner of all parameters with the task's own loss."""
+    feed = collated(model, material.examples, pad_id=0)
+    return Learner(model, plan, material.examples, objective=TaskLoss(material.task), feed=feed)

@@ -28,8 +28,8 @@ from luban.stages.train.recipe import epochs, schedule, tagger_epochs, window_le
 from luban.stages.train.run import _key
 from luban.tasks import TASKS
 from luban.testing import tiny_encoder
-from luban.training import Learner, bucketed, layer_of, micro_batches, parameter_groups, rate_factor
-from tests.train.rows import base, config, prepared
+from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
+from tests.train.rows import base, config, plain_learner, prepared
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=200)
 
@@ -120,7 +120,7 @@ def test_the_probe_lowers_the_loss_before_training_starts(task: str, tmp_path: P
         if probing:
             start_head(model, material.task, material.examples, pad_id=0, config=config())
         plan = schedule(config(), material.task, 24)
-        losses.append(Learner(model, material.task, plan, pad_id=0, examples=material.examples)._backward(range(8)))
+        losses.append(plain_learner(model, material, plan)._backward(range(8)))
     assert losses[1] < losses[0]
 
 
@@ -139,7 +139,7 @@ def test_the_averaging_layer_can_learn_in_all_its_parts(tmp_path: Path) -> None:
     model = build(material.base, material.task, dropout=0.0)
     add_mean_layer(model, seed=1)
     plan = schedule(config(), material.task, 24)
-    Learner(model, material.task, plan, pad_id=0, examples=material.examples)._backward(range(8))
+    plain_learner(model, material, plan)._backward(range(8))
     layer = model.bert.encoder.layer[-1]
     grown = (layer.attention.self.key.weight, layer.attention.self.value.weight, layer.output.dense.weight)
     assert all(float(weight.grad.abs().sum()) > 0 for weight in grown)
@@ -254,7 +254,7 @@ def saved(tmp_path: Path) -> tuple[Checkpoint, dict[str, Any]]:
     material = encode(prepared(), base(tmp_path), config())
     model = build(material.base, material.task, dropout=0.0)
     plan = schedule(config(), material.task, 24)
-    learner = Learner(model, material.task, plan, pad_id=0, examples=material.examples)
+    learner = plain_learner(model, material, plan)
     next(learner.learn())
     checkpoint = Checkpoint(tmp_path / "checkpoint", "key")
     checkpoint.save_best(model.state_dict())
@@ -282,7 +282,7 @@ def test_a_restored_learner_draws_the_same_dropout_on_a_gpu(tmp_path: Path) -> N
     material = encode(prepared(), base(tmp_path), config())
     model = build(material.base, material.task, dropout=0.0).to("cuda")
     plan = schedule(config(), material.task, 24)
-    learner = Learner(model, material.task, plan, pad_id=0, examples=material.examples)
+    learner = plain_learner(model, material, plan)
     next(learner.learn())
     checkpoint = Checkpoint(tmp_path / "checkpoint", "key")
     checkpoint.save(learner.state(), {})

@@ -21,7 +21,7 @@ from luban.predict import Predictor
 from luban.records import EpochEnd, Forecast, Step
 from luban.stages.train import train
 from luban.tasks import TASKS
-from tests.train.rows import base, config, prepared
+from tests.train.rows import base, config, plain_learner, prepared
 
 SRC = Path(__file__).parents[2]
 
@@ -82,7 +82,6 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> 
     from luban.stages.train.material import encode
     from luban.stages.train.model import build
     from luban.stages.train.recipe import schedule
-    from luban.training import Learner
 
     start, material = base(tmp_path), None
     grads = []
@@ -90,7 +89,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> 
         material = encode(prepared(), start, config())
         plan = schedule(config(), material.task, len(material.examples))
         model = build(start.path, material.task, dropout=0.0, head_dropout=0.0)
-        learner = Learner(model, material.task, plan, pad_id=0, examples=material.examples)
+        learner = plain_learner(model, material, plan)
         learner.schedule = type(plan)(**{**{f: getattr(plan, f) for f in plan.__slots__}, "micro_tokens": micro})
         learner._backward(range(8))
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
@@ -197,7 +196,7 @@ import sys
 from pathlib import Path
 from luban.records import Step
 from luban.stages.train import loop, train
-from tests.train.rows import base, config, prepared
+from tests.train.rows import base, config, plain_learner, prepared
 from luban.bases import find
 loop.CHECKPOINT_SECONDS = 0.0
 die_at = int(sys.argv[2])

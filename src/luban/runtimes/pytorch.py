@@ -20,6 +20,7 @@ from torch import nn
 from luban.encoding import Batch
 from luban.errors import FolderError
 from luban.runtimes.base import Runtime
+from luban.tasks.base import logits_of
 
 UNREADABLE = (
     OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError, ImportError, SafetensorError,
@@ -52,7 +53,7 @@ class PyTorchRuntime(Runtime):
         with self.lock, torch.inference_mode():
             was_training = self.model.training
             self.model.eval()
-            logits = self.model(**tensors).logits
+            logits = logits_of(self.model(**tensors))
             self.model.train(was_training)
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 

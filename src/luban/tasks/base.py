@@ -142,6 +142,8 @@ class Task(ABC):
 
 def stitched(encoded: Encoded, outputs: Sequence[Floats]) -> Floats:
     """Logits of a row from the logits of its windows, weighted by what each window read; (labels,)."""
+    if len(outputs) == 1:
+        return outputs[0].astype(np.float32)
     weights = np.array([window.weight for window in encoded.windows], dtype=np.float32)
     return np.asarray(np.average(np.stack(outputs).astype(np.float32), axis=0, weights=weights), dtype=np.float32)
 
@@ -252,7 +254,7 @@ def class_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) ->
     """The most probable class after temperature."""
     probabilities = softmax(stitched(encoded, outputs) / task.calibration.temperature)
     best = int(probabilities.argmax())
-    scores = {label: float(p) for label, p in zip(task.labels, probabilities, strict=True)}
+    scores = dict(zip(task.labels, probabilities.tolist(), strict=True))
     return Prediction(
         label=task.labels[best],
         score=float(probabilities[best]),
@@ -280,6 +282,16 @@ def fit_scale(rows: Rows) -> Calibration:
             column="label",
         )
     return Calibration(mean=float(values.mean()), spread=float(values.std()))
+
+
+def logits_of(output: Any) -> torch.Tensor:
+    """The answers in what a transformers model gives: its logits; start and end logits side by side, (b, n, 2)."""
+    if "start_logits" in output:
+        import torch
+
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    logits: torch.Tensor = output.logits
+    return logits
 
 
 def class_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:

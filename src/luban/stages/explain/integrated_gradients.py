@@ -16,6 +16,7 @@ from luban.errors import ConfigError
 from luban.predict import Predictor
 from luban.records import Evidence, WordWeight
 from luban.stages.explain.base import Question
+from luban.tasks.base import logits_of
 
 STEPS = 32
 AT_ONCE = 8
@@ -69,7 +70,7 @@ def _window(
 
     def number(read: torch.Tensor) -> torch.Tensor:
         spread = {name: value.expand(len(read), -1) for name, value in extra.items()}
-        logits = model(input_ids=read, **spread).logits
+        logits = logits_of(model(input_ids=read, **spread))
         chosen = logits if question.position is None else logits[:, question.position]
         out: torch.Tensor = chosen[:, question.output]
         return out

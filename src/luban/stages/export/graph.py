@@ -17,6 +17,7 @@ from typing import Any
 
 from luban.errors import FolderError, GateError
 from luban.folder import Folder
+from luban.tasks.base import logits_of
 
 OPSET = 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -67,8 +68,7 @@ class _Logits:
                 self.model = model
 
             def forward(self, *values: torch.Tensor) -> torch.Tensor:
-                out: torch.Tensor = self.model(**dict(zip(names, values, strict=True)), return_dict=True).logits
-                return out
+                return logits_of(self.model(**dict(zip(names, values, strict=True)), return_dict=True))
 
         return Logits().eval()
 

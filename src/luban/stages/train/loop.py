@@ -1,4 +1,4 @@
-"""One run of the loop with everything around it: probe, forecast, dev scores, checkpoints, curves, early stopping."""
+"""One run of the loop with everything around it: probe, method, forecast, dev scores, checkpoints, curves, early stopping."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from luban.runtimes.pytorch import device
 from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
+from luban.stages.train.methods import METHODS
+from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.probe import may_average, start_head
 from luban.stages.train.sinks import Curves
@@ -44,8 +46,8 @@ class Run:
         default_factory=lambda: {"history": [], "best": None, "stale": 0, "averages": False, "micro_tokens": 0}
     )
 
-    def fine_tune(self, model: nn.Module, material: Material, plan: Schedule) -> dict[str, Any] | None:
-        """Train the model; returns the best weights, or None where there were no validation rows to choose by."""
+    def fine_tune(self, model: nn.Module, material: Material, plan: Schedule) -> nn.Module:
+        """Train the model; returns the plain model, with its best weights where there are validation rows to choose by."""
         model.to(device())
         checkpoint = Checkpoint(self.path / "checkpoint", self.key)
         kept = checkpoint.progress()
@@ -53,7 +55,16 @@ class Run:
             self.progress = kept
             plan = replace(plan, micro_tokens=kept["micro_tokens"])
         self._begin(model, material, fresh=kept is None)
-        learner = Learner(model, material.task, plan, pad_id=material.encoder.pad_id, examples=material.examples)
+        method = METHODS[self.config.method]()
+        trained = method.begin(model, material, self.config, self.path / "work")
+        learner = Learner(
+            trained.step,
+            plan,
+            material.examples,
+            objective=compose(self.config, material, plan),
+            feed=trained.feed,
+            whole=trained.whole,
+        )
         self.watch(forecast(learner, self.config.memory))
         self.progress["micro_tokens"] = learner.schedule.micro_tokens
         torch.manual_seed(self.config.seed)
@@ -61,8 +72,11 @@ class Run:
             learner.restore(checkpoint.load(learner.state()))
         recipe = {**asdict(plan), "task": material.task.name}
         with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
-            self._loop(learner, material, checkpoint, curves)
-        return checkpoint.best() if self.progress["best"] is not None else None
+            self._loop(learner, trained.whole, material, (checkpoint, curves))
+        if self.progress["best"] is not None:
+            trained.whole.load_state_dict(checkpoint.best())
+        plain: nn.Module = method.finish(trained)
+        return plain
 
     def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
         """Give the model its averaging layer where it has one, and in a fresh run its head."""
@@ -76,9 +90,10 @@ class Run:
         if self.progress["averages"]:
             add_mean_layer(model, seed=self.config.seed)
 
-    def _loop(self, learner: Learner, material: Material, checkpoint: Checkpoint, curves: Curves) -> None:
+    def _loop(self, learner: Learner, whole: nn.Module, material: Material, kept_in: tuple[Checkpoint, Curves]) -> None:
         if self._stale():
             return
+        checkpoint, curves = kept_in
         saved = time.monotonic()
         for event in _guarded(learner):
             if isinstance(event, Step):
@@ -90,29 +105,27 @@ class Run:
                 continue
             if self.progress["history"] and self.progress["history"][-1]["step"] == event.done:
                 continue  # this epoch was judged before the run was interrupted
-            scores = dev_scores(learner.model, material)
+            scores = dev_scores(whole, material)
             curves.log({f"valid/{name}": value for name, value in scores.items()}, event.done)
-            self._judge(event, scores, material.task.main_score, learner, checkpoint)
+            if self._judge(event, scores, material.task.main_score, learner.mean_loss()):
+                checkpoint.save_best(whole.state_dict())
             checkpoint.save(learner.state(), self.progress)
             saved = time.monotonic()
             self.watch(replace(event, extra=scores))
             if self._stale():
                 return
 
-    def _judge(
-        self, event: EpochEnd, scores: dict[str, float], main: str, learner: Learner, checkpoint: Checkpoint
-    ) -> None:
-        """Remember the scores; keep the weights where they are the best so far."""
-        self.progress["history"].append(
-            {"epoch": event.epoch, "step": event.done, "loss": learner.mean_loss(), **scores}
-        )
+    def _judge(self, event: EpochEnd, scores: dict[str, float], main: str, loss: float) -> bool:
+        """Remember the scores; returns whether they are the best so far."""
+        self.progress["history"].append({"epoch": event.epoch, "step": event.done, "loss": loss, **scores})
         if main not in scores:
-            return
-        if self.progress["best"] is None or scores[main] > self.progress["best"]:
+            return False
+        better = self.progress["best"] is None or scores[main] > self.progress["best"]
+        if better:
             self.progress["best"], self.progress["stale"] = scores[main], 0
-            checkpoint.save_best(learner.model.state_dict())
         else:
             self.progress["stale"] += 1
+        return better
 
     def _stale(self) -> bool:
         return bool(self.progress["stale"] >= self.config.patience)

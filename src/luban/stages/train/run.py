@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from luban.bases import Base
 from luban.config import TrainConfig
+from luban.errors import ConfigError
 from luban.folder import Folder, check_target, made_by, write, write_golden, write_text
 from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical, check_name
 from luban.predict import Predictor, make_golden
@@ -46,6 +47,7 @@ def train(
     from luban.stages.train.recipe import schedule
 
     check_target(out)
+    _check_method(config, data.task)
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
     material = encode(data, base, config)
@@ -53,9 +55,9 @@ def train(
     set_threads(config.threads)
     model = build(base.path, material.task, dropout=_dropout(config), seed=config.seed)
     run = Run(Path(f"{out}.run"), _key(data, base, config), config, watch)
-    best = run.fine_tune(model, material, plan)
+    model = run.fine_tune(model, material, plan)
     history = run.progress["history"]
-    task, scores, predictor = _finish(model, material, best)
+    task, scores, predictor = _finish(model, material)
     recipe = {**config.model_dump(mode="json"), "schedule": asdict(plan)}
     manifest = Manifest(
         name=name,
@@ -78,15 +80,21 @@ def train(
     return folder
 
 
-def _finish(
-    model: nn.Module, material: Material, best: dict[str, Any] | None
-) -> tuple[Task, dict[str, float], Predictor]:
-    """The best weights, calibrated on the validation rows, with their scores."""
+def _check_method(config: TrainConfig, task: str) -> None:
+    """Raises `UnknownName` for a method there is not, `ConfigError` for a task that it cannot train."""
+    from luban.stages.train.methods import METHODS
+
+    reason = METHODS[config.method].refused(config, task)
+    if reason:
+        able = [name for name in METHODS if not METHODS[name].refused(config, task)]
+        raise ConfigError(reason, f"Methods for {task}: {', '.join(able)}.", "Choose one of them with --method.")
+
+
+def _finish(model: nn.Module, material: Material) -> tuple[Task, dict[str, float], Predictor]:
+    """The model, calibrated on the validation rows, with its scores."""
     from luban.stages.train.calibrate import calibrated
     from luban.stages.train.material import live
 
-    if best is not None:
-        model.load_state_dict(best)
     model.eval()
     predictor = live(model, material.task, material.encoder)
     if not material.valid:
@@ -144,7 +152,8 @@ def set_threads(threads: int) -> None:
 
 
 def _forget(run: Path) -> None:
-    """Remove the run's checkpoints; its logs stay."""
-    shutil.rmtree(run / "checkpoint", ignore_errors=True)
+    """Remove the run's checkpoints and what its method kept; its logs stay."""
+    for name in ("checkpoint", "work"):
+        shutil.rmtree(run / name, ignore_errors=True)
     if run.is_dir() and not any(run.iterdir()):
         run.rmdir()
