@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import bases, hub
+from luban.cores import cores
 from luban.errors import pip_line
 
 CORE = ("numpy", "pydantic", "pydantic-settings", "pyyaml", "rich", "safetensors", "tokenizers", "typer")
@@ -193,13 +194,6 @@ def processor(info: Path = Path("/proc/cpuinfo")) -> Processor:
         bf16=bool(features & BF16),
         int8=bool(features & INT8),
     )
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory(info: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def test_a_full_queue_answers_429_and_says_when_to_return(folder: Folder) -> Non
         assert client.post(PREDICT, json={"text": "card"}).status_code == 200
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
-    assert "waiting" in refused.json()["error"]["happened"]
+    assert "queue is full" in refused.json()["error"]["happened"]
     assert statuses == {200}
 
 
@@ -276,11 +276,14 @@ def test_the_oldest_row_goes_first_whatever_waits(folder: Folder) -> None:
     served, runtime = slowed(folder, 0.0)
 
     async def order() -> list[int]:
-        from luban.stages.serve.calibrate import Plan
+        from luban.stages.serve.calibrate import Plan, Running
         from luban.stages.serve.engine import Engine
         from luban.stages.serve.metrics import Metrics
 
-        engine = Engine(served.predictor, Plan(1, 1, 2), Metrics().of("desk"), queue=99, tokens=99)
+        sample = served.predictor.predict(["card"])[0]
+        running = Running(served.predictor, Plan(1, 1, 2), sample)
+        runtime.batches.clear()
+        engine = Engine(running, Metrics().of("desk"), queue=99, tokens=99)
         runtime.gate.clear()
         first = asyncio.create_task(engine.ask([{"text": "card"}]))
         while not runtime.batches:

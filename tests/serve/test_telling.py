@@ -130,7 +130,7 @@ def test_a_runtime_whose_calls_take_turns_is_run_by_one_worker_with_all_cores(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OnnxRuntime, "side_by_side", False)
-    monkeypatch.setattr("luban.stages.serve.calibrate._cores", lambda: 3)
+    monkeypatch.setattr("luban.stages.serve.calibrate.cores", lambda: 3)
     served = Served.open(folder)
     running = calibrate(served, ServeConfig(batch_rows=1))
     assert (running.plan.workers, running.plan.threads) == (1, 3)

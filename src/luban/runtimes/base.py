@@ -36,5 +36,12 @@ class Runtime(ABC):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch of `encoding.collate`: (b, labels), or (b, n, labels) for taggers."""
 
+    def alone(self, threads: int) -> Runtime | None:
+        """The same weights once more, quickest at one call at a time: ``threads`` that wait for each other awake.
+
+        None where this runtime has no such way. Beside other calls it would cost more than it gains.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027 - most runtimes have nothing to release
         """Release what the weights hold; the runtime is not used afterwards."""

@@ -7,7 +7,6 @@ are as they are.
 from __future__ import annotations
 
 import mmap
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     NotImplemented,
 )
 
+from luban.cores import cores
 from luban.encoding import Batch
 from luban.errors import FolderError
 from luban.runtimes.base import Runtime
@@ -32,6 +32,10 @@ ARITHMETIC = "luban.arithmetic"
 "metadata key of a graph: int8 where its activations are quantised at run time"
 UNREADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
 ERRORS_ONLY = 3
+SPIN = 50
+"microseconds a thread of a lone call stays awake between two operators; longer gains nothing and burns a core in vain"
+SPINS_BRIEFLY = (1, 27)
+"an onnxruntime that lets the time be bounded; an old one would overhear that and spin on for long after each call"
 
 
 class OnnxRuntime(Runtime):
@@ -39,8 +43,9 @@ class OnnxRuntime(Runtime):
 
     name = "onnx"
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, file: Path) -> None:
         self.session: onnxruntime.InferenceSession | None = session
+        self.file = file
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self.outputs = [session.get_outputs()[0].name]
         # Dynamic int8 takes one activation scale for a whole call, so company would change an answer.
@@ -52,8 +57,8 @@ class OnnxRuntime(Runtime):
         return cls.load(Path(folder) / FILE, threads=threads)
 
     @classmethod
-    def load(cls, file: Path, *, threads: int | None = None) -> OnnxRuntime:
-        """Load one ONNX file, wherever it stands."""
+    def load(cls, file: Path, *, threads: int | None = None, spin: int = 0) -> OnnxRuntime:
+        """Load one ONNX file, wherever it stands; ``spin`` as in `options`."""
         if not file.is_file():
             raise FolderError(
                 f"{file} is missing.",
@@ -62,7 +67,9 @@ class OnnxRuntime(Runtime):
             )
         _refuse_external_data(file)
         try:
-            session = onnxruntime.InferenceSession(str(file), options(threads), providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                str(file), options(threads, spin), providers=["CPUExecutionProvider"]
+            )
         except UNREADABLE as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise FolderError(
@@ -77,7 +84,7 @@ class OnnxRuntime(Runtime):
                 f"A model of this kind reads {', '.join(INPUTS)} and gives logits.",
                 "Export the folder again.",
             )
-        return cls(session)
+        return cls(session, file)
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Logits (b, labels) or (b, n, labels); inputs that the graph does not name are left out."""
@@ -85,6 +92,13 @@ class OnnxRuntime(Runtime):
             raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
         feed = {name: np.ascontiguousarray(batch[name], dtype=np.int64) for name in self.inputs}
         return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
+
+    def alone(self, threads: int) -> OnnxRuntime | None:
+        """Another session of the same file, whose threads spin for `SPIN` between operators.
+
+        It holds a copy of the weights of its own: packed weights cannot be shared through onnxruntime's Python interface.
+        """
+        return self.load(self.file, threads=threads, spin=SPIN) if spins_briefly() else None
 
     def close(self) -> None:
         """Free the weights."""
@@ -106,18 +120,23 @@ def _refuse_external_data(file: Path) -> None:
         )
 
 
-def options(threads: int | None) -> onnxruntime.SessionOptions:
-    """Session options: ``threads`` inside one call (None or 0: the cores this process may use), no spinning."""
+def spins_briefly(version: str = onnxruntime.__version__) -> bool:
+    """Whether an onnxruntime lets a thread spin for a bounded time."""
+    return tuple(int(part) for part in version.split(".")[:2]) >= SPINS_BRIEFLY
+
+
+def options(threads: int | None, spin: int = 0) -> onnxruntime.SessionOptions:
+    """Session options: ``threads`` inside one call (None or 0: the cores this process may use).
+
+    ``spin``: microseconds a thread that has nothing to do stays awake.
+    """
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = threads or cores()
     chosen.inter_op_num_threads = 1
     chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     chosen.log_severity_level = ERRORS_ONLY
-    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if spin:
+        chosen.add_session_config_entry("session.intra_op.spin_duration_us", str(spin))
     return chosen
-
-
-def cores() -> int:
-    """Cores this process may run on, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from luban.cores import cores
 from luban.predict import Predictor
 from luban.records import Prediction, Progress, Row, Rows, Watch
 
@@ -93,6 +93,6 @@ def _inputs(row: Row) -> Row:
 
 def machine(threads: int = 0) -> str:
     """The machine in a few words, for figures mean little without it; ``threads`` 0: all cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    used = threads or cores or 1
-    return f"{platform.system()} {platform.machine()}, {cores} cores, {used} thread{'s' if used > 1 else ''}"
+    found = cores()
+    used = threads or found
+    return f"{platform.system()} {platform.machine()}, {found} cores, {used} thread{'s' if used > 1 else ''}"

@@ -1,12 +1,12 @@
 """Finds out how this machine answers fastest with this model, before the first request; it serves nothing.
 
-Three questions, each settled by a short interleaved measurement on the model's own golden rows: several calls at once
-with one thread each, or one call with all threads; rows one by one, or those of equal length together; and how many.
+Each question is settled by a short interleaved measurement on the model's own golden rows: several calls at once with
+one thread each, or one call with all threads; rows one by one, or those of equal length together, and how many; and
+whether a request that is alone is answered by all threads.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from luban.config import ServeConfig
+from luban.cores import cores
 from luban.encoding import Encoded
 from luban.folder import Folder
 from luban.predict import Predictor
@@ -27,6 +28,8 @@ SECONDS = 0.04
 "of one measurement; a calibration takes about 6 * ROUNDS * SECONDS, model loading aside"
 WIDER = 1.2
 "all threads in one call must be this much faster than one in each: they leave none for what comes meanwhile"
+ALONE = 1.2
+"all threads must answer a lone row this much faster than one thread: they take the weights' memory once more"
 LARGER = 1.05
 "a larger batch must be this much faster than a smaller one: its first row waits for its last"
 TEXTS = (
@@ -40,18 +43,21 @@ TEXTS = (
 class Plan:
     """How a model is run: ``workers`` calls at once, of ``threads`` each, at most ``batch_rows`` rows of equal length.
 
+    ``alone``: threads of a row's call while there is nothing else to do, 0 where that is a call like any other.
     ``measured``: rows a second of each way that was tried.
     """
 
     threads: int
     workers: int
     batch_rows: int
+    alone: int = 0
     measured: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         tried = ", ".join(f"{name} {rate:.0f}" for name, rate in self.measured.items())
         calls = f"{_count(self.workers, 'call')} at once, {_count(self.threads, 'thread')} each"
-        way = f"{calls}, at most {self.batch_rows} rows of equal length together"
+        alone = f", {_count(self.alone, 'thread')} for one that is alone" if self.alone else ""
+        way = f"{calls}{alone}, at most {_count(self.batch_rows, 'row')} of equal length together"
         return f"{way} (rows/s: {tried})" if tried else way
 
 
@@ -66,18 +72,18 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A warm predictor, how to run it, and an answer it gave."""
+    """A warm predictor, how to run it, and an answer it gave; ``alone``: the predictor for lone rows, where there is one."""
 
     predictor: Predictor
     plan: Plan
     sample: Prediction
+    alone: Predictor | None = None
 
 
 def calibrate(served: Served, config: ServeConfig) -> Running:
     """The predictor to use, warmed up, and how to run it."""
-    cores = _cores()
     sample = _sample(served)
-    ways = _ways(served, config, cores)
+    ways = _ways(served, config)
     predictors = {threads: served.reopened(threads) for threads, _ in ways}
     rates = _race(
         {
@@ -95,11 +101,29 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     grouped = _race({f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes})
     size = _first_good(dict(zip(sizes, grouped.values(), strict=True)), LARGER)
     predictor.max_rows = size
-    measured = {name: rate for name, rate in {**rates, **grouped}.items() if rate}
-    return Running(predictor, Plan(threads, workers, size, measured), predictor.answer(sample[:1])[0])
+    lone, singly = _alone(predictor, sample) if len(ways) > 1 and threads < cores() else (None, {})
+    measured = {name: rate for name, rate in {**rates, **grouped, **singly}.items() if rate}
+    plan = Plan(threads, workers, size, cores() if lone else 0, measured)
+    return Running(predictor, plan, predictor.answer(sample[:1])[0], lone)
 
 
-def _ways(served: Served, config: ServeConfig, cores: int) -> list[tuple[int, int]]:
+def _alone(predictor: Predictor, sample: Sequence[Encoded]) -> tuple[Predictor | None, dict[str, float]]:
+    """A predictor of all threads for rows that come alone, where it answers them clearly faster; and what was measured."""
+    runtime = predictor.runtime.alone(cores())
+    if runtime is None:
+        return None, {}
+    bounds = {"max_rows": predictor.max_rows, "max_tokens": predictor.max_tokens}
+    wide = Predictor(predictor.task, predictor.encoder, runtime, **bounds)
+    rows = [[row] for row in sample]
+    rates = _race({"1 thread alone": _rate(predictor, 1, rows), f"{cores()} threads alone": _rate(wide, 1, rows)})
+    usual, faster = rates.values()
+    if faster < usual * ALONE:
+        runtime.close()
+        return None, rates
+    return wide, rates
+
+
+def _ways(served: Served, config: ServeConfig) -> list[tuple[int, int]]:
     """(threads, workers) of each way there is; a runtime whose calls take turns has one worker and all the cores."""
     together = not served.predictor.runtime.side_by_side
     if config.threads:
@@ -107,8 +131,8 @@ def _ways(served: Served, config: ServeConfig, cores: int) -> list[tuple[int, in
     elif served.path is None:
         threads = [served.threads or 1]
     else:
-        threads = [cores] if together else sorted({1, cores})
-    return [(count, 1 if together else max(1, cores // count)) for count in threads]
+        threads = [cores()] if together else sorted({1, cores()})
+    return [(count, 1 if together else max(1, cores() // count)) for count in threads]
 
 
 def _sample(served: Served) -> list[Encoded]:
@@ -160,10 +184,6 @@ def _first_good(rates: Mapping[Way, float], gain: float) -> Way:
     """The first way that no other beats clearly; ways are listed with the least cost to others first."""
     best = max(rates.values())
     return next(way for way, rate in rates.items() if rate * gain >= best)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(number: int, what: str) -> str:

@@ -22,7 +22,7 @@ from luban.encoding import Encoded, batches
 from luban.errors import DataError, ServiceError
 from luban.predict import Predictor
 from luban.records import Prediction
-from luban.stages.serve.calibrate import Plan
+from luban.stages.serve.calibrate import Running
 from luban.stages.serve.limits import Busy, characters, refuse
 from luban.stages.serve.metrics import ModelMetrics
 
@@ -96,17 +96,18 @@ class _Line:
 class Engine:
     """Answers rows of one model; made and used on one event loop.
 
-    ``queue``: requests that may be unfinished, waiting or running; ``ask`` refuses more.
+    ``queue``: requests that may be unfinished, waiting or running; ``ask`` refuses more. ``alone`` answers a row while
+    no other waits or is being answered.
     """
 
-    def __init__(self, predictor: Predictor, plan: Plan, metrics: ModelMetrics, *, queue: int, tokens: int) -> None:
-        self.predictor, self.plan, self.metrics = predictor, plan, metrics
-        self.queue, self.tokens = queue, tokens
-        self.unfinished = self.waiting = 0
+    def __init__(self, running: Running, metrics: ModelMetrics, *, queue: int, tokens: int) -> None:
+        self.predictor, self.alone, self.plan = running.predictor, running.alone, running.plan
+        self.metrics, self.queue, self.tokens = metrics, queue, tokens
+        self.unfinished = self.waiting = self.calls = 0
         self.pace = USUAL_SECONDS
         self.line = _Line()
         self.lock = threading.Lock()
-        self.pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="luban-model")
+        self.pool = ThreadPoolExecutor(self.plan.workers, thread_name_prefix="luban-model")
 
     async def ask(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """The answers to raw rows, in order; raises `ServiceError` (422 for a bad row, 429 when full, 500, 503)."""
@@ -167,21 +168,30 @@ class Engine:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """One call of the model, in a thread; each row has its turn, idle where another took the row along."""
         with self.lock:
-            jobs = self.line.take(self.plan.batch_rows, self.tokens)
-            fresh = {id(job.ask): job.ask for job in jobs if job.ask.untouched}.values()
-            for ask in fresh:
-                ask.untouched = False
-            self._less_waiting(len(fresh))
-        jobs = [job for job in jobs if not job.ask.future.done()]  # rows of a request that was given up or has failed
+            jobs, predictor = self._taken()
         if not jobs:
             return
         started = time.perf_counter()
         answers: list[Prediction] | None = None
         try:
-            answers = self.predictor.answer([job.encoded for job in jobs])
+            answers = predictor.answer([job.encoded for job in jobs])
         finally:
             seconds = time.perf_counter() - started
+            with self.lock:
+                self.calls -= 1
             loop.call_soon_threadsafe(self._deliver, jobs, answers, started, seconds)
+
+    def _taken(self) -> tuple[list[_Job], Predictor]:
+        """The rows of the next call and who answers them; called with the lock held."""
+        jobs = self.line.take(self.plan.batch_rows, self.tokens)
+        fresh = {id(job.ask): job.ask for job in jobs if job.ask.untouched}.values()
+        for ask in fresh:
+            ask.untouched = False
+        self._less_waiting(len(fresh))
+        jobs = [job for job in jobs if not job.ask.future.done()]  # rows of a request that was given up or has failed
+        lone = len(jobs) == 1 and not self.calls and not self.line.by_length
+        self.calls += bool(jobs)
+        return jobs, self.alone if lone and self.alone else self.predictor
 
     def _deliver(self, jobs: list[_Job], answers: list[Prediction] | None, started: float, seconds: float) -> None:
         """On the loop: hand out the answers of one call (``None``: the call failed)."""

@@ -87,7 +87,7 @@ class Service:
             name, served.fingerprint, served.task, served.labels, served.inputs, served.columns, running.sample,
             served.explain is not None, served.about,
         )  # fmt: skip
-        engine = Engine(running.predictor, running.plan, metrics, queue=config.queue, tokens=config.batch_tokens)
+        engine = Engine(running, metrics, queue=config.queue, tokens=config.batch_tokens)
         return Live(served, face, engine, metrics)
 
     def find(self, name: str) -> Live:
