@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luban.card import code, escaped, model_card, readable, table
+from luban.card import code, escaped, model_card, table
 from luban.manifest import BaseInfo, FileInfo, Manifest
+from luban.units import size
 
 
 def manifest(**fields: Any) -> Manifest:
@@ -83,10 +84,10 @@ def test_files_are_listed_with_their_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (3e12, "3000.0 GB")]
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (3e12, "3000.0 GB")]
 )
 def test_sizes_are_readable(count: float, text: str) -> None:
-    assert readable(count) == text
+    assert size(count) == text
 
 
 def test_a_bar_in_a_cell_does_not_end_it() -> None:

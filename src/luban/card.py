@@ -15,6 +15,7 @@ import yaml
 
 from luban.bases import CATALOGUE, HUB_ID
 from luban.manifest import Manifest
+from luban.units import size
 
 FOLDED = 30
 "more labels than this are folded away"
@@ -211,18 +212,9 @@ def _limits(manifest: Manifest) -> str:
 def _files(manifest: Manifest) -> str:
     if not manifest.files:
         return ""
-    rows = [[code(name), readable(info.bytes)] for name, info in manifest.files.items()]
-    total = readable(sum(info.bytes for info in manifest.files.values()))
+    rows = [[code(name), size(info.bytes)] for name, info in manifest.files.items()]
+    total = size(sum(info.bytes for info in manifest.files.values()))
     return f"## Files\n\n{table(['file', 'size'], rows)}\n\n{total} in all; `luban.json` holds the SHA-256 of each."
-
-
-def readable(count: float) -> str:
-    """A number of bytes for people: 1 kB is 1,000 bytes."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _task(manifest: Manifest) -> tuple[str, str, str]:

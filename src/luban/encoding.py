@@ -7,6 +7,7 @@ and then `Encoded.truncated` says so too.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,10 @@ SPECIAL = (-1, -1)
 IGNORE = -100
 REMEMBERED = 64
 "characters of the longest word whose sub-words are kept: a server must not fill its memory with what clients make up"
+
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"characters written without spaces around them (kana, Han), so that each is a word by itself: inside of a pattern's []"
+IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
 
 OFFSET = {
     "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "xmod", "luke",
@@ -195,11 +200,8 @@ class TextEncoder:
 
 
 def is_ideograph(char: str) -> bool:
-    """Whether a character is written without spaces around it (Han, kana), so that it is a word by itself."""
-    code = ord(char)
-    return (
-        0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF or 0x3040 <= code <= 0x30FF
-    )
+    """Whether a character is one of `IDEOGRAPHS`."""
+    return IDEOGRAPH.match(char) is not None
 
 
 def position_limit(config: Mapping[str, object]) -> int:

@@ -91,7 +91,7 @@ def mended(verb: Literal["clean", "anonymise", "split"], config: PrepareConfig, 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Rows a model is judged on; ``part`` says which part of the source they are."""
+    """Rows a model is judged on; ``part`` says which part of the source they are, "" where nothing says so."""
 
     source: str
     part: str
@@ -106,6 +106,8 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     A file gives all its rows; a folder of parts its test part, else its valid part. Raises `DataError` for none.
     """
     found = loaded(config, model.manifest.task)
+    from luban.stages.prepare import part_of
+
     part = next(
         (name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), ""
     )
@@ -113,7 +115,8 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
         raise DataError(
             "no labelled row was found.", "A model is judged on labelled rows.", "Check the source.", file=config.source
         )
-    return Labelled(config.source, part, found.parts[part].rows, found.parts[part].rejects, found.columns)
+    shown = part_of(Path(config.source).name) if found.whole else part
+    return Labelled(config.source, shown, found.parts[part].rows, found.parts[part].rejects, found.columns)
 
 
 def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
@@ -137,11 +140,15 @@ def evaluate(model: Model, source: str | Path, *, watch: Watch = unwatched, **op
 
 
 def judged(folder: Folder, rows: Labelled, config: EvaluateConfig, *, watch: Watch = unwatched) -> Evaluation:
-    """Score a model on rows that are read, and write the report where one is wanted."""
+    """Score a model on rows that are read, and write the report where one is wanted.
+
+    Raises `DataError` where the model knows none of the rows' labels.
+    """
+    from luban.stages.evaluate import check_known, write_report
     from luban.stages.evaluate import evaluate as evaluated
-    from luban.stages.evaluate import write_report
 
     evaluation = evaluated(folder, rows.rows, config, watch=watch, rejects=len(rows.rejects))
+    check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
     if config.report:
         write_report(evaluation, Path(config.report))
     return evaluation
@@ -165,10 +172,13 @@ def compare(a: Model, b: Model, source: str | Path, *, watch: Watch = unwatched,
 
 
 def contest(a: Folder, b: Folder, rows: Labelled, config: EvaluateConfig, *, watch: Watch = unwatched) -> Comparison:
-    """Compare two models on rows that are read."""
+    """Compare two models on rows that are read; raises `DataError` where one knows none of their labels."""
+    from luban.stages.evaluate import check_known
     from luban.stages.evaluate import compare as compared
 
     return compared(a, b, rows.rows, config, watch=watch)
+    for folder in (a, b):
+        check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
 
 
 def explain(model: Model | Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:

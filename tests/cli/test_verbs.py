@@ -114,6 +114,34 @@ def test_evaluate_refuses_labels_the_rows_lack(call, model, tmp_path):
     assert call("evaluate", model, tmp_path / "texts.csv").code == 2
 
 
+def test_evaluate_refuses_rows_none_of_whose_labels_the_model_knows(call, model, tmp_path):
+    odd = tmp_path / "odd.csv"
+    odd.write_text("text,label\nwhere is it?,odd\nis it here?,strange\n", encoding="utf8")
+    for args in (("evaluate", model, odd), ("compare", model, model, odd)):
+        done = call(*args)
+        assert done.code == 2
+        assert "knows none of the labels of these rows: 'odd', 'strange'" in done.err
+
+
+def test_evaluate_tells_of_labels_the_model_does_not_know(call, model, rows, tmp_path):
+    mixed = tmp_path / "mixed.csv"
+    mixed.write_text(rows.read_text(encoding="utf8") + "is it here?,strange\n", encoding="utf8")
+    done = call("evaluate", model, mixed, "--json")
+    assert done.code == 0
+    assert done.json["unknown_labels"] == {"rows": 1, "labels": {"strange": 1}}
+    assert "1 row of " in done.err
+    assert "strange" in done.err
+
+
+@pytest.mark.parametrize(("name", "shown"), [("mine.csv", "rows "), ("my-test.csv", "test ")])
+def test_evaluate_names_a_part_only_where_the_files_name_does(call, model, rows, tmp_path, name, shown):
+    (tmp_path / name).write_text(rows.read_text(encoding="utf8"), encoding="utf8")
+    lines = call("evaluate", model, tmp_path / name).out.splitlines()
+    (line,) = [line for line in lines if line.strip().startswith("rows ")]
+    assert "train" not in line
+    assert shown in line
+
+
 def test_compare_says_which_is_better(call, model, rows):
     found = call("compare", model, model, rows, "--bootstrap", 100, "--json").json
     assert found["verdict"] == "unsure"

@@ -82,7 +82,7 @@ def test_the_json_object_has_the_designs_keys_and_plain_values():
     e = evaluation_of(*classified(), LABELS, rejects=2)
     assert list(e.as_json()) == [
         *("task", "model", "fingerprint", "rows", "rejects", "scores", "intervals", "seconds", "rows_per_second"),
-        *("latency_ms", "bytes"),
+        *("latency_ms", "bytes", "unknown_labels"),
     ]
     assert json.loads(json.dumps(e.as_json())) == e.as_json()
     assert e.as_json()["rejects"] == 2

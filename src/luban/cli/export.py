@@ -9,9 +9,10 @@ import typer
 from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.progress import Progressed
-from luban.cli.screen import Screen, size
+from luban.cli.screen import Screen
 from luban.cli.tables import comparison
 from luban.config import ExportConfig
+from luban.units import size
 
 
 def register(app: typer.Typer) -> None:

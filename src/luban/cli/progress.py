@@ -11,9 +11,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from luban.cli.screen import ACCENT, Screen, seconds, size, table
+from luban.cli.screen import ACCENT, Screen, seconds, table
 from luban.records import EpochEnd, Forecast, Step
 from luban.records import Progress as Work
+from luban.units import size
 
 QUIET_SECONDS = 20.0
 "least time between two plain lines"

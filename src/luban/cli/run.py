@@ -13,10 +13,11 @@ from luban import pipeline, project
 from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
 from luban.cli.progress import Progressed
-from luban.cli.screen import Screen, seconds, size
+from luban.cli.screen import Screen, seconds
 from luban.cli.tables import class_table, comparison, show_rows, speed_line
 from luban.line import Begun, Outcome, Why
 from luban.metrics.classification import ClassScore
+from luban.units import size
 
 
 def register(app: typer.Typer) -> None:

@@ -12,8 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from luban.cli.screen import ACCENT, Screen, bar, size, table
+from luban.cli.screen import ACCENT, Screen, bar, table
 from luban.records import Evidence, WordWeight
+from luban.units import size
 
 if TYPE_CHECKING:
     from luban.metrics.classification import ClassScore
@@ -33,7 +34,12 @@ def show_rows(screen: Screen, facts: Mapping[str, Any]) -> None:
         word("columns"),
         " · ".join(f"{name} ← {column}" if name != column else name for name, column in facts["columns"].items()),
     )
-    grid.add_row(word("rows"), " · ".join(f"{word(part)} {count:,}" for part, count in facts["rows"].items() if count))
+    grid.add_row(
+        word("rows"),
+        " · ".join(
+            f"{word(part)} {count:,}" if part else f"{count:,}" for part, count in facts["rows"].items() if count
+        ),
+    )
     if facts.get("labels"):
         grid.add_row(word("labels"), f"{len(facts['labels'])}: " + shortened(facts["labels"], screen))
     grid.add_row(word("rejects"), str(facts["rejects"]) if facts["rejects"] else word("none"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import IGNORE, Encoded, TextEncoder, is_ideograph
+from luban.encoding import IDEOGRAPHS, IGNORE, Encoded, TextEncoder, is_ideograph
 from luban.errors import DataError, counted
 from luban.metrics.spans import entity_f1, spans_from_tags, tags_from_spans, to_iob2
 from luban.records import Entity, Prediction, Row, Rows
@@ -26,7 +26,6 @@ from luban.tasks.base import TEXT, Column, Floats, Task, required_text, softmax
 if TYPE_CHECKING:
     import torch
 
-IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 WORD = re.compile(rf"[{IDEOGRAPHS}]|[^\W_{IDEOGRAPHS}]+|[^\s]")
 Spans = list[tuple[int, int]]
 

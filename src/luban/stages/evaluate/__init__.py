@@ -3,6 +3,7 @@
 from luban.stages.evaluate.compare import Comparison, compare
 from luban.stages.evaluate.evaluation import Evaluation, evaluate
 from luban.stages.evaluate.report import write_report
+from luban.stages.evaluate.unknown import check_known
 from luban.stages.evaluate.unseen import unseen
 
-__all__ = ["Comparison", "Evaluation", "compare", "evaluate", "unseen", "write_report"]
+__all__ = ["Comparison", "Evaluation", "check_known", "compare", "evaluate", "unseen", "write_report"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from luban.predict import Predictor
 from luban.records import Row, Rows, Watch, unwatched
 from luban.stages.evaluate.base import Confusion, Mistake, Reliability, Slice, View
 from luban.stages.evaluate.speed import answer_all, machine
+from luban.stages.evaluate.unknown import Unknown, unknown_labels
 from luban.stages.evaluate.unseen import unseen_places
 from luban.stages.evaluate.views import no_rows, view_of
 
@@ -45,8 +46,8 @@ class Evaluation:
     ``kind``: which `Prediction` field was scored. ``wrong``: how many rows have a mistake, the worst in ``mistakes``.
     ``slice_score``: what ``slices`` by length are scored with. ``naive``: the token-level weighted F1 that counts every
     O; never to be shown without ``entity_f1``. ``history``: points of the training run. ``unseen``: None unless
-    training rows were given. ``seconds`` and ``rows_per_second``: all rows in batches. ``latency_ms``: one row at a
-    time.
+    training rows were given. ``unknown``: gold labels the model was never taught. ``seconds`` and ``rows_per_second``:
+    all rows in batches. ``latency_ms``: one row at a time.
     """
 
     task: str
@@ -76,6 +77,7 @@ class Evaluation:
     wrong: int = 0
     naive: float | None = None
     unseen: Unseen | None = None
+    unknown: Unknown = field(default_factory=lambda: Unknown(0, {}))
     history: tuple[Mapping[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class Evaluation:
         names = ("task", "model", "fingerprint", "rows", "rejects", "scores", "intervals", "seconds", "rows_per_second")
         out = {name: getattr(self, name) for name in (*names, "latency_ms", "bytes")}
         out |= {"scores": dict(self.scores), "latency_ms": dict(self.latency_ms)}
+        out["unknown_labels"] = asdict(self.unknown)
         out["intervals"] = {name: list(interval) for name, interval in self.intervals.items()}
         if self.unseen is not None:
             out["unseen"] = asdict(self.unseen)
@@ -131,6 +134,7 @@ def evaluate(
         machine=machine(config.threads),
         slices=slices(view, [p.tokens for p in predictions], seed=config.seed),
         unseen=None if train_rows is None else within_unseen(view, unseen_places(rows, train_rows), config),
+        unknown=unknown_labels(rows, folder.manifest.labels),
         history=history(folder),
         **shown(view, config.worst),
     )

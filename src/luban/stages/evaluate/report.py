@@ -20,7 +20,9 @@ from luban.stages.evaluate import plots
 from luban.stages.evaluate.base import Confusion
 from luban.stages.evaluate.evaluation import Evaluation
 from luban.stages.evaluate.mistakes import mistakes_card
+from luban.stages.evaluate.unknown import NAMED
 from luban.stages.evaluate.words import both
+from luban.units import size
 
 BARS = 18
 "classes shown as bars; the table holds all"
@@ -77,7 +79,12 @@ def head(e: Evaluation) -> str:
         (size(e.bytes), both("bytes")),
     ]
     told = "".join(f'<div class="fact"><b>{value}</b><span>{name}</span></div>' for value, name in facts)
-    rejects = f'<p class="note">{both("rejects", rejects=f"{e.rejects:,}")}</p>' if e.rejects else ""
+    notes = [both("rejects", rejects=f"{e.rejects:,}")] if e.rejects else []
+    if e.unknown.rows:
+        notes.append(
+            both("unknown_labels", rows=f"{e.unknown.rows:,}", labels=", ".join(list(e.unknown.labels)[:NAMED]))
+        )
+    warnings = "".join(f'<p class="note">{note}</p>' for note in notes)
     return (
         f'<header><div><h1>{escape(e.model)}</h1><div class="soft">{escape(e.task)} · {both("evaluation")} · '
         f'<span class="print">{escape(e.fingerprint[:12])}</span></div></div>'
@@ -85,7 +92,7 @@ def head(e: Evaluation) -> str:
         f'<p class="lead">{summary(e)}</p>'
         f'<section class="card hero"><div class="big">{shown(e.main_score, e.scores.get(e.main_score, 0.0))}</div>'
         f'<div><div class="name">{both(e.main_score)}</div><div class="soft">{around}</div></div>'
-        f'<div class="facts">{told}</div></section>{rejects}'
+        f'<div class="facts">{told}</div></section>{warnings}'
     )
 
 
@@ -297,13 +304,3 @@ def _ends(name: str, interval: tuple[float, float]) -> dict[str, str]:
 
 def milliseconds(value: float) -> str:
     return f"{value:.3g} ms"
-
-
-def size(count: int) -> str:
-    """Bytes in a unit that keeps them short."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"

@@ -41,11 +41,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "{rejects} rows of the source could not be read and are not scored.",
         "来源中有 {rejects} 行无法读取，未参与评分。",
     ),
+    "unknown_labels": (
+        "{rows} rows carry a label that the model was never taught; they count as wrong. Such labels: {labels}.",
+        "有 {rows} 行的标签是模型未学过的，计为错误。这类标签：{labels}。",
+    ),
     "rows": ("rows", "行数"),
     "scores": ("Scores", "得分"),
     "about_scores": (
-        "The whiskers are bootstrap 95 % intervals: how far each score could move with other rows of the same kind.",
-        "横线是自助法 95% 区间：换一批同类数据，得分可能变动的范围。",
+        "The whiskers are 95 % intervals: how far each score could move with other rows of the same kind.",
+        "横线是 95% 区间：换一批同类数据，得分可能变动的范围。",
     ),
     "unseen": ("Unseen rows", "未见过的数据"),
     "about_unseen": (

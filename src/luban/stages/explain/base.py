@@ -14,12 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from luban.encoding import Encoded, Ints, TextEncoder
+from luban.encoding import IDEOGRAPHS, Encoded, Ints, TextEncoder
 from luban.records import Row
 from luban.tasks.base import Floats
 
-HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-WORD = re.compile(rf"[{HAN}]|\d+(?:[.,:]\d+)*|[^\W{HAN}]+(?:['’\-][^\W{HAN}]+)*|[^\s]")
+WORD = re.compile(rf"[{IDEOGRAPHS}]|\d+(?:[.,:]\d+)*|[^\W{IDEOGRAPHS}]+(?:['’\-][^\W{IDEOGRAPHS}]+)*|[^\s]")
 JOINT = "\n"
 "stands between the two texts of a pair in what is shown and in the positions of the words"
 

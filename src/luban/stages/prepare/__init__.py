@@ -3,6 +3,7 @@
 from luban.stages.prepare.check import Check, Finding, Lengths, check, examine
 from luban.stages.prepare.clean import clean_text, normalised
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
+from luban.stages.prepare.naming import part_of
 from luban.stages.prepare.verbs import Written, anonymise, clean, split, write_rows
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "fingerprint",
     "load",
     "normalised",
+    "part_of",
     "prepare",
     "split",
     "write_rejects",

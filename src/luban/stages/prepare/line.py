@@ -22,13 +22,14 @@ from luban.tasks.base import Task
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Canonical rows of a source by part ("train", "valid", "test"; a source without parts is all "train")."""
+    """Canonical rows of a source by part ("train", "valid", "test"); a source without parts is all "train" and ``whole``."""
 
     task: str
     source: str
     parts: Mapping[str, Part]
     columns: Mapping[str, str]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
@@ -70,7 +71,7 @@ def load(
             "Name the files one by one (--valid, --test).",
             file=source,
         )
-    return Loaded(task.name, source, parts, columns, notes)
+    return Loaded(task.name, source, parts, columns, notes, whole="" in opened.tables)
 
 
 def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
