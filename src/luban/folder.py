@@ -22,7 +22,7 @@ from typing import Any
 from luban import manifest as manifests
 from luban.card import model_card
 from luban.encoding import TextEncoder
-from luban.errors import FolderError
+from luban.errors import ConfigError, FolderError
 from luban.manifest import FileInfo, Manifest
 from luban.tasks import TASKS
 from luban.tasks.base import Calibration, Task
@@ -140,8 +140,39 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def check_place(path: Path) -> None:
+    """Raises `ConfigError` unless something can be written at ``path``: its nearest directory takes a new file."""
+    above = next(place for place in path.absolute().parents if os.path.lexists(place))
+    if not os.path.isdir(above):
+        raise ConfigError(
+            f"{path} cannot be written: {above} is no directory.",
+            "Only directories stand above it.",
+            "Choose another place.",
+        )
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror or error}).",
+            f"{above} must take new files.",
+            "Choose another place, or make that directory writable.",
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """Raises `ConfigError` unless a file can be written at ``path``, over an older one if there is one."""
+    check_place(path)
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory.", "A file to write is expected.", "Name a file in it.")
+
+
 def check_target(out: Path) -> None:
-    """Raises `FolderError` unless ``out`` is free, empty or a model folder that may be replaced."""
+    """Raises `FolderError` unless ``out`` is free, empty or a model folder that may be replaced.
+
+    Raises `ConfigError` where nothing can be written at its place.
+    """
+    check_place(out)
     if Path.cwd().is_relative_to(out.resolve()):
         raise FolderError(
             f"{out} is, or holds, the current directory.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from luban import project
 from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
 from luban.errors import ConfigError, DataError, FolderError, nearest_hint
-from luban.folder import Folder, check_target, write_text
+from luban.folder import Folder, check_file, check_place, check_target, write_text
 from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
 from luban.runtimes import RUNTIMES
@@ -45,6 +45,7 @@ def train(
     Raises `DataError`, `ConfigError`, `BaseUnavailable`, `GateError`.
     """
     prepare_config, train_config = sections(options, PrepareConfig, TrainConfig)
+    check_out(out)
     rows = prepare(prepare_config.model_copy(update={"source": str(source)}), task)
     return fit(rows, train_config.model_copy(update={"task": task}), out, name=name, watch=watch)
 
@@ -105,9 +106,9 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
 
     A file gives all its rows; a folder of parts its test part, else its valid part. Raises `DataError` for none.
     """
-    found = loaded(config, model.manifest.task)
     from luban.stages.prepare import part_of
 
+    found = loaded(config, model.manifest.task)
     part = next(
         (name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), ""
     )
@@ -135,22 +136,25 @@ def evaluate(model: Model, source: str | Path, *, watch: Watch = unwatched, **op
     ``report="scores.html"`` also writes the report.
     """
     config, reading = sections(options, EvaluateConfig, PrepareConfig)
+    check_file_out(config.report)
     folder = opened(model)
     return judged(folder, labelled(folder, reading.model_copy(update={"source": str(source)})), config, watch=watch)
 
 
-def judged(folder: Folder, rows: Labelled, config: EvaluateConfig, *, watch: Watch = unwatched) -> Evaluation:
-    """Score a model on rows that are read, and write the report where one is wanted.
+def judged(
+    folder: Folder, rows: Labelled, config: EvaluateConfig, *, language: str = "en", watch: Watch = unwatched
+) -> Evaluation:
+    """Score a model on rows that are read, and write the report, in ``language``, where one is wanted.
 
     Raises `DataError` where the model knows none of the rows' labels.
     """
     from luban.stages.evaluate import check_known, write_report
     from luban.stages.evaluate import evaluate as evaluated
 
-    evaluation = evaluated(folder, rows.rows, config, watch=watch, rejects=len(rows.rejects))
     check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
+    evaluation = evaluated(folder, rows.rows, config, watch=watch, rejects=len(rows.rejects))
     if config.report:
-        write_report(evaluation, Path(config.report))
+        write_report(evaluation, Path(config.report), language=language)
     return evaluation
 
 
@@ -176,9 +180,9 @@ def contest(a: Folder, b: Folder, rows: Labelled, config: EvaluateConfig, *, wat
     from luban.stages.evaluate import check_known
     from luban.stages.evaluate import compare as compared
 
-    return compared(a, b, rows.rows, config, watch=watch)
     for folder in (a, b):
         check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
+    return compared(a, b, rows.rows, config, watch=watch)
 
 
 def explain(model: Model | Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:
@@ -201,6 +205,7 @@ def export(
     from luban.stages.export import export as exported
 
     (config,) = sections(options, ExportConfig)
+    check_out(out)
     folder = opened(model)
     return exported(folder, held_out(folder, source), config, Path(out), watch=watch)
 
@@ -270,7 +275,7 @@ def explainer(folder: Folder) -> Any:
     """
     kept: list[Predictor] = []
 
-    def answer(value: str | Row) -> Evidence:
+    def answer(value: str | Row, target: str | None = None) -> Evidence:
         if not kept:
             now = Folder.open(folder.path)
             if now.manifest.fingerprint != folder.manifest.fingerprint:
@@ -282,7 +287,7 @@ def explainer(folder: Folder) -> Any:
             # PyTorch's threads are the process': one asked for here would slow the answers, too.
             alone = RUNTIMES[now.manifest.runtime].side_by_side
             kept.append(Predictor.open(now, threads=1 if alone else None, check=False))
-        return explain(kept[0], value)
+        return explain(kept[0], value, target=target)
 
     return answer
 
@@ -308,12 +313,19 @@ def answer(
 
 
 def check_out(out: str | Path) -> None:
-    """Raises `FolderError`, before any work, unless ``out`` may be written."""
+    """Raises `FolderError` or `ConfigError`, before any work, unless ``out`` may be written."""
     check_target(Path(out))
+
+
+def check_file_out(path: str | Path) -> None:
+    """Raises `ConfigError`, before any work, unless the file ``path`` may be written; none is wanted where it is empty."""
+    if path:
+        check_file(Path(path))
 
 
 def check_free(out: Path) -> None:
     """Raises `ConfigError`, before any work, unless ``out`` is free or an empty directory."""
+    check_place(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(
             f"{out} exists and is not empty.", "--out names a new directory.", "Choose another, or remove it yourself."

@@ -80,10 +80,68 @@ def test_json_of_a_process_is_one_object_and_nothing_else(model, rows):
     assert done.stdout.count("\n") == 1
 
 
-def test_an_error_under_json_leaves_stdout_empty():
+def test_an_error_under_json_is_one_object_on_stdout_and_prose_on_stderr():
     done = luban("evaluate", "nowhere", "rows.csv", "--json")
     assert done.returncode == 2
-    assert done.stdout == ""
+    assert done.stdout.count("\n") == 1
+    told = json.loads(done.stdout)["error"]
+    assert set(told) == {"happened", "expected", "remedy"}
+    assert told["happened"].startswith("nowhere is not a model folder")
+    assert told["happened"] in done.stderr
+
+
+def test_an_error_of_rows_under_json_has_its_place_apart(call, tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("text,label\na b,x\nc,d,y\n", encoding="utf8")
+    told = call("train", file, "--task", "text-classification", "--out", tmp_path / "m", "--json").json["error"]
+    assert (told["file"], told["row"]) == (str(file), 3)
+    assert "column" not in told
+    assert told["happened"] == "the row has 3 cells."
+
+
+def test_wrong_use_under_json_is_an_object_too(call):
+    done = call("evaluate", "--json")
+    assert done.code == 2
+    assert "MODEL" in done.json["error"]["happened"]
+
+
+def test_an_error_of_predict_under_json_is_its_last_line(call, model, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "hello"}\n{"text": ', encoding="utf8")
+    done = call("predict", model, "--input", file, "--json")
+    assert done.code == 2
+    assert "error" in json.loads(done.out.splitlines()[-1])
+
+
+def test_json_after_two_dashes_is_a_text(call):
+    done = call("predict", "nowhere", "--", "--json")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_a_failure_under_json_that_is_an_interrupt_is_an_object_too(call, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("luban.verbs.opened", interrupted)
+    done = call("evaluate", "model", "rows.csv", "--json")
+    assert done.code == 130
+    assert "Stopped" in done.json["error"]["happened"]
+
+
+@pytest.mark.parametrize("words", [("--lang", "zh"), ("--lang=zh",)])
+def test_an_error_is_in_the_language_asked_for(call, words):
+    done = call("predict", "nowhere", "text", *words)
+    assert "nowhere 不是模型目录" in done.err
+    assert "is not" not in done.err
+
+
+def test_wrong_use_is_in_the_language_of_the_environment(call, monkeypatch):
+    monkeypatch.setenv("LUBAN_LANG", "zh")
+    assert "缺少选项 '--out'" in call("train", "rows.csv", "--task", "x").err
+
+
+def test_the_error_of_a_language_that_is_not_there_is_in_english(call):
+    assert "There is no language 'fr'" in call("models", "--lang", "fr").err
 
 
 def test_a_closed_pipe_is_quiet():
@@ -92,11 +150,49 @@ def test_a_closed_pipe_is_quiet():
     assert done.stderr == ""
 
 
-def test_what_the_system_refuses_is_one_sentence_and_exits_with_2(call, model, tmp_path):
+def test_a_page_that_cannot_be_written_is_refused_before_the_model_is_opened(call, tmp_path):
     (tmp_path / "page.html").mkdir()
-    done = call("explain", model, "where is my order", "--html", tmp_path / "page.html")
+    done = call("explain", "nowhere", "where is my order", "--html", tmp_path / "page.html")
     assert done.code == 2
-    assert "page.html" in done.err
+    assert "page.html is a directory" in done.err
+
+
+UNWRITABLE = {
+    "train": ("train", "nowhere.csv", "--task", "text-classification", "--out"),
+    "export": ("export", "nowhere", "--out"),
+    "evaluate": ("evaluate", "nowhere", "nowhere.csv", "--report"),
+    "predict": ("predict", "nowhere", "text", "--output"),
+    "clean": ("data", "clean", "nowhere.csv", "--task", "text-classification", "--out"),
+    "anonymise": ("data", "anonymise", "nowhere.csv", "--task", "text-classification", "--out"),
+    "split": ("data", "split", "nowhere.csv", "--task", "text-classification", "--out"),
+}
+
+
+@pytest.mark.parametrize("verb", UNWRITABLE)
+def test_a_place_below_a_file_is_refused_before_any_work(call, tmp_path, verb):
+    (tmp_path / "file").write_text("", encoding="utf8")
+    done = call(*UNWRITABLE[verb], tmp_path / "file" / "deep" / "out")
+    assert done.code == 2
+    assert f"{tmp_path / 'file'} is no directory" in done.err
+    assert "Choose another place" in done.err
+
+
+@pytest.mark.parametrize("verb", UNWRITABLE)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system has no directory that nobody writes to")
+def test_a_directory_that_takes_no_file_is_refused_before_any_work(call, verb):
+    done = call(*UNWRITABLE[verb], "/proc/luban")
+    assert done.code == 2
+    assert "/proc must take new files" in done.err
+
+
+def test_what_the_system_refuses_is_one_sentence_and_exits_with_2(call, monkeypatch):
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "secret.json")
+
+    monkeypatch.setattr("luban.verbs.opened", refused)
+    done = call("evaluate", "model", "rows.csv", "--json")
+    assert done.code == 2
+    assert done.json["error"]["happened"] == "secret.json: Permission denied."
     assert "Traceback" not in done.err
 
 

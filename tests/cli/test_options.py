@@ -56,9 +56,25 @@ def test_an_option_given_sets_the_field_of_every_section_that_has_it():
     assert gathered(Some, given).seed == gathered(Other, given).seed == 7
 
 
-def test_a_value_out_of_range_is_refused_with_its_name():
-    with pytest.raises(ConfigError, match="epochs cannot be -1"):
-        gathered(TrainConfig, {"epochs": -1.0})
+@pytest.mark.parametrize(
+    ("section", "name", "value", "happened", "expected"),
+    [
+        (TrainConfig, "epochs", -1.0, "--epochs cannot be -1.", "A number is expected: --epochs ≥ 0."),
+        (TrainConfig, "batch_rows", -2, "--batch-rows cannot be -2.", "A whole number is expected: --batch-rows ≥ 0."),
+        (PrepareConfig, "valid_share", 2.0, "--valid-share cannot be 2.", "A number is expected: 0 < --valid-share < 0.9."),
+        (ServeConfig, "port", 70000, "--port cannot be 70000.", "A whole number is expected: 0 ≤ --port ≤ 65535."),
+        (TrainConfig, "clip", 0.0, "--clip cannot be 0.", "A number is expected: --clip > 0."),
+        (TrainConfig, "dropout", -0.5, "--dropout cannot be -0.5.", "It is -1 (by task), or a share from 0 on."),
+        (TrainConfig, "log", "disk", "--log cannot be 'disk'.",
+         "Any of these is expected, joined by commas: tensorboard, wandb, mlflow."),
+        (Some, "mode", "c", "--mode cannot be 'c'.", "One of these is expected: a, b."),
+        (Some, "seed", 1.5, "--seed cannot be 1.5.", "A whole number is expected."),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_refused_with_its_flag_and_bounds(section, name, value, happened, expected):
+    with pytest.raises(ConfigError) as caught:
+        gathered(section, {name: value})
+    assert (caught.value.happened, caught.value.expected) == (happened, expected)
 
 
 def test_a_choice_is_checked_by_the_section():

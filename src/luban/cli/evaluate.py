@@ -32,11 +32,12 @@ def evaluate(
     prepare: PrepareConfig,
 ) -> dict[str, Any]:
     """Judge a model on labelled rows: scores, intervals, tables, a report."""
+    verbs.check_file_out(evaluate.report)
     folder = verbs.opened(model)
     rows = verbs.labelled(folder, prepare.model_copy(update={"source": source}))
     show_judged(screen, rows)
     with Progressed(screen, screen.word("evaluating")) as watch:
-        evaluation = verbs.judged(folder, rows, evaluate, watch=watch)
+        evaluation = verbs.judged(folder, rows, evaluate, language=screen.language, watch=watch)
     show_evaluation(screen, evaluation)
     if evaluate.report:
         screen.done(screen.word("report", path=evaluate.report))

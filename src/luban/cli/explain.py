@@ -41,6 +41,7 @@ def explain(
     """Show which words spoke for an answer, and which against it."""
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
     shown = "\n".join(row.values())
+    verbs.check_file_out(html)
     predictor = verbs.load(model)
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)

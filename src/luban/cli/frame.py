@@ -1,7 +1,7 @@
 """What every verb shares: options from sections, --json and --lang, errors as sentences, exit codes; it knows no verb.
 
-Exit codes: 0 done, 1 a gate or check failed, 2 wrong use or bad input, 130 interrupted. With --json the result is
-the only thing on stdout: whatever a library prints on the way goes to stderr.
+Exit codes: 0 done, 1 a gate or check failed, 2 wrong use or bad input, 130 interrupted. With --json the result, or
+the error, is the only thing on stdout: whatever a library prints on the way goes to stderr.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ import typer
 from luban.cli.options import expanded, gathered
 from luban.cli.screen import Screen
 from luban.cli.words import language
-from luban.errors import GateError, LubanError, nearest_hint
+from luban.errors import ConfigError, GateError, LubanError, nearest_hint
 from luban.tasks import TASKS
 
 INTERRUPTED = 130
@@ -95,24 +96,36 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    screen = _of_words(sys.argv[1:] if args is None else args)
     try:
         code = app(args, standalone_mode=False, prog_name="luban")
         sys.stdout.flush()
     except LubanError as error:
-        Screen().error(error.happened, error.expected, error.remedy, place=_place(error))
+        screen.refused(error)
         return error.exit_code
     except typer.TyperException as error:
-        return _wrong_use(error)
+        return _wrong_use(screen, error)
     except typer.Abort:
         code = INTERRUPTED
     except BrokenPipeError:
         _hush()
         return 0
     except OSError as error:
-        return _refused_by_the_system(error)
+        return _refused_by_the_system(screen, error)
     if code == INTERRUPTED:
-        Screen().interrupted()
+        screen.interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _of_words(words: Sequence[str]) -> Screen:
+    """The screen for an error, which may come before any option is parsed: --json and --lang as they were typed."""
+    words = words[: words.index("--")] if "--" in words else words
+    typed = [after for word, after in pairwise(words) if word == "--lang"]
+    typed += [word.removeprefix("--lang=") for word in words if word.startswith("--lang=")]
+    for wanted in (*typed[-1:], ""):
+        with contextlib.suppress(ConfigError):  # that no such language exists is what the error will say
+            return Screen(as_json="--json" in words, language=language(wanted))
+    return Screen(as_json="--json" in words)
 
 
 @contextlib.contextmanager
@@ -130,12 +143,7 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _place(error: LubanError) -> str:
-    found = [(name, getattr(error, name, None)) for name in ("file", "row", "column")]
-    return ", ".join(f"{name} {value}" for name, value in found if value is not None)
-
-
-def _wrong_use(error: typer.TyperException) -> int:
+def _wrong_use(screen: Screen, error: typer.TyperException) -> int:
     """Say what is wrong with the words typed, and which word is nearest."""
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.format_message(), err=True)
@@ -146,16 +154,17 @@ def _wrong_use(error: typer.TyperException) -> int:
     known = [name for parameter in context.command.params for name in parameter.opts] if wrong and context else []
     message = (error.message if wrong else error.format_message()).rstrip(".")
     said = message if message.endswith("?") else f"{message}."
-    Screen().error(said, nearest_hint(wrong, known) if wrong else "", f"{path} --help")
+    screen.refused(ConfigError(said, nearest_hint(wrong, known) if wrong else "", f"{path} --help"))
     return error.exit_code
 
 
-def _refused_by_the_system(error: OSError) -> int:
+def _refused_by_the_system(screen: Screen, error: OSError) -> int:
     """Say what the system would not do: no permission, a full disk, a directory where a file was meant."""
     if error.filename is None:  # it may be stdout that is full: what waits in it must not fail once more
         _hush()
-    where = f"{error.filename}: " if error.filename is not None else ""
-    Screen().error(f"{where}{error.strerror or error}.")
+    screen.refused(
+        LubanError(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
+    )
     return OSERROR
 
 

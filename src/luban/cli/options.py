@@ -110,7 +110,7 @@ def gathered(section: type[Section], given: Mapping[str, Any]) -> Any:
         for name, field in section.model_fields.items()
         if given.get(name) is not None
     }
-    return parse(section, values)
+    return parse(section, values, flags=True)
 
 
 def value_of(name: str, annotation: Any, value: Any) -> Any:

@@ -54,6 +54,7 @@ def predict(
 ) -> None:
     """Answer texts or a file of rows; --json writes one object a line."""
     check(text or [], input)
+    verbs.check_file_out(output)
     folder = verbs.opened(model)
     rows = verbs.unlabelled(folder, prepare.model_copy(update={"source": input})) if input else typed(text or [])
     predictor = verbs.load(folder, threads=threads or None)

@@ -15,7 +15,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from luban.chinese import in_chinese
 from luban.cli.words import word
+from luban.errors import LubanError
 
 ACCENT = "cyan"
 
@@ -66,10 +68,15 @@ class Screen:
         """One JSON object on one line of stdout."""
         self.plain(json.dumps(value, ensure_ascii=False, default=str))
 
-    def error(self, happened: str, expected: str = "", remedy: str = "", *, place: str = "") -> None:
+    def refused(self, error: LubanError) -> None:
+        """An error in this screen's language: sentences on stderr and, with --json, an object on stdout."""
+        told = error if self.language == "en" else in_chinese(error)
+        self.error(told.happened, told.expected, told.remedy)
+        if self.as_json:
+            self.object({"error": told.as_json()})
+
+    def error(self, happened: str, expected: str = "", remedy: str = "") -> None:
         """Three short sentences on stderr: what happened, what was expected, what to do."""
-        if place and not happened.startswith(place):
-            happened = f"{place}: {happened}"
         grid = Table.grid(padding=(0, 1))
         for sign, style, text in (("✗", "bold red", happened), ("", "", expected), ("→", ACCENT, remedy)):
             if text:
@@ -77,8 +84,10 @@ class Screen:
         self.err.print(grid)
 
     def interrupted(self) -> None:
-        """One line after Ctrl-C."""
+        """One line after Ctrl-C; with --json an object, too."""
         self.err.print(Text(self.word("interrupted"), style="yellow"))
+        if self.as_json:
+            self.object({"error": LubanError(self.word("interrupted")).as_json()})
 
     def commands(self, lines: Iterable[tuple[str, str]]) -> None:
         """What to type next: commands and, dimmed, what each is for."""

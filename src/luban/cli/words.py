@@ -1,4 +1,4 @@
-"""What the command line says, in English and Chinese: one table; option help and errors are not in it.
+"""What the command line says, in English and Chinese: one table; errors are in chinese.toml, option help is English.
 
 A text is looked up by its key and filled with named values; both languages must name the same values (a test holds it).
 """

@@ -273,8 +273,10 @@ def _leaks(parts: Mapping[str, Part], keys: Mapping[str, Sequence[str]]) -> Iter
         rows = [i for i, key in enumerate(keys.get(name, ())) if key in known]
         if rows:
             total = len(keys[name])
-            some = f"{len(rows)} of {counted(total, 'text')}"
-            message = f"{some} also in train; judge by the others too ({total - len(rows)})."
+            message = (
+                f"{len(rows)} of {counted(total, 'text')} also in train; "
+                f"judge by the others too ({total - len(rows)})."
+            )
             yield Finding("leak", "warning", message, len(rows), name, _lines(parts[name], rows))
 
 

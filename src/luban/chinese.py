@@ -1,0 +1,103 @@
+"""The sentences of errors in Chinese, from the table chinese.toml; it holds no sentence itself and prints nothing.
+
+Where an error is raised stands an English f-string. A template of the table is such a string with ``{}`` for each
+value; the template that fits a whole sentence gives its Chinese. A sentence that none fits stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from string import Formatter
+
+from luban.errors import DataError, LubanError, ServiceError
+
+
+def in_chinese(error: LubanError) -> LubanError:
+    """The same error with its sentences in Chinese; file, row and column of a `DataError` stay apart."""
+    expected, remedy = translated(error.expected), translated(error.remedy)
+    if isinstance(error, DataError):
+        told = DataError(translated(error.fact), expected, remedy, file=error.file, row=error.row, column=error.column)
+        places = {"file": error.file, "row": error.row, "column": error.column}
+        where = "，".join(_place(name, str(value)) for name, value in places.items() if value is not None)
+        told.happened = f"{where}：{told.fact}" if where else told.fact
+        return told
+    if isinstance(error, ServiceError):
+        return ServiceError(translated(error.happened), expected, remedy, status=error.status)
+    return LubanError(translated(error.happened), expected, remedy)
+
+
+def translated(sentence: str) -> str:
+    """A sentence of an error in Chinese, with those of its values that are phrases of the table; else as it is."""
+    for english, chinese in table().items():
+        if (values := fitted(english, sentence)) is not None:
+            return chinese.format(*map(Value, values))
+    return _after_its_place(sentence)
+
+
+class Value(str):
+    """A value in a Chinese template: ``{}`` translates it where it is a phrase, ``{0:word}`` also where it is a word.
+
+    What a person typed is quoted or one word; it stays as it is.
+    """
+
+    def __format__(self, kind: str) -> str:
+        phrase = " " in self and self[0] not in "'\""
+        return translated(str(self)) if phrase or kind == "word" else str(self)
+
+
+def _after_its_place(sentence: str) -> str:
+    """``file a.csv, row 3: the row has 3 cells.``, whose end is a sentence of the table."""
+    for colon in re.finditer(": ", sentence):
+        head, rest = sentence[: colon.start()], sentence[colon.end() :]
+        if (said := translated(rest)) != rest:
+            return "，".join(_place(*part.partition(" ")[::2]) for part in head.split(", ")) + f"：{said}"
+    return sentence
+
+
+def _place(name: str, value: str) -> str:
+    """``row`` and ``3`` as a place; anything else, such as the stage that failed, as it is or as the table has it."""
+    where = areas()["places"].get(name) if value else None
+    head = f"{name} {value}".strip()
+    return where.format(value) if where else table().get(head, head)
+
+
+@cache
+def areas() -> Mapping[str, Mapping[str, str]]:
+    """The table as it is written, area by area; ``places`` holds the words for file, row and column."""
+    return tomllib.loads((files("luban") / "chinese.toml").read_text(encoding="utf8"))
+
+
+@cache
+def table() -> Mapping[str, str]:
+    """English templates and their Chinese; those with most literal text first, for they say most of a sentence."""
+    pairs = [pair for area, sentences in areas().items() if area != "places" for pair in sentences.items()]
+    return dict(sorted(pairs, key=lambda pair: -len("".join(literals(pair[0])))))
+
+
+@cache
+def literals(template: str) -> tuple[str, ...]:
+    """The text before, between and after the values of a template: one piece more than there are values."""
+    pieces = [""]
+    for text, value, _, _ in Formatter().parse(template):
+        pieces[-1] += text
+        if value is not None:
+            pieces.append("")
+    return tuple(pieces)
+
+
+def fitted(template: str, sentence: str) -> tuple[str, ...] | None:
+    """The values with which a template gives a sentence, the earlier ones as short as can be; None where none do."""
+    pieces = literals(template)
+    if not (sentence.startswith(pieces[0]) and sentence.endswith(pieces[-1])):
+        return None
+    found = _pattern(pieces).fullmatch(sentence)
+    return found.groups() if found else None
+
+
+@cache
+def _pattern(pieces: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("(.*?)".join(map(re.escape, pieces)), re.DOTALL)
