@@ -12,7 +12,7 @@ from luban.stages.evaluate import plots
 from luban.stages.evaluate.base import Mark
 from luban.stages.evaluate.evaluation import Unseen
 from luban.stages.evaluate.mistakes import marked
-from luban.stages.evaluate.report import confused, page, top_confusions, write_report
+from luban.stages.evaluate.report import classes_card, confused, page, top_confusions, write_report
 from luban.stages.evaluate.views import view_of
 from luban.stages.evaluate.words import WORDS, filled
 from tests.evaluate.samples import SENTENCES, answer, classified, evaluation_of, several, tagged, valued
@@ -201,3 +201,16 @@ def test_ticks_cover_their_range_with_a_few_round_values(low, span, count):
 @given(st.text(max_size=40), st.integers(2, 20))
 def test_a_shortened_label_fits(label, most):
     assert plots.visual(plots.short(label, most)) <= most
+
+
+def test_the_page_opens_in_the_language_of_the_run():
+    assert '<html lang="zh" data-lang="zh">' in page(SAMPLES["two"], language="zh")
+    assert '<html lang="en" data-lang="en">' in page(SAMPLES["two"])
+
+
+def test_a_class_without_gold_rows_is_never_among_the_weakest_before_one_that_has_them():
+    rows, predictions = classified(60, labels=("a", "b", "c"))
+    never = [row | {"label": "a"} if row["label"] == "c" else row for row in rows]
+    drawn = classes_card(evaluation_of(never, predictions, ("a", "b", "c", "unmet")))
+    assert drawn.index("c: F1 0.000") > max(drawn.index(f"{label}: F1") for label in "ab")
+    assert "unmet" not in drawn

@@ -132,6 +132,14 @@ def test_the_bootstrap_misses_what_the_interval_of_a_share_holds():
     assert np.quantile(resampled(mean_of(accuracy=perfect), 12)["accuracy"], 0.025) == 1.0
 
 
+def test_an_interval_holds_macro_f1_that_most_resamples_exceed():
+    """One answer of each of ten classes that no gold row has: a resample misses a third of them."""
+    gold, answer = np.zeros(60, dtype=int), np.r_[np.arange(1, 11), np.zeros(50, dtype=int)]
+    statistic = f1_of(one_hot(gold, 11) * (gold == answer)[:, None], one_hot(gold, 11), one_hot(answer, 11))
+    low, high = intervals(statistic, 60)["macro_f1"]
+    assert low == observed(statistic, 60)["macro_f1"] < high
+
+
 @given(st.integers(1, 40), st.sampled_from([0.0, 0.3, 1.0]))
 def test_a_score_that_no_resample_changes_has_no_interval(rows, value):
     found = intervals(ratio_of(entity_f1=(np.full(rows, value), np.ones(rows))), rows, times=50)

@@ -21,7 +21,8 @@ def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -
     """The per-class table, the scores with their intervals, and what the answers cost."""
     screen.title(screen.word("scored_on", rows=evaluation.rows, part=screen.word(part or "labelled")))
     if evaluation.table:
-        classes = sorted(evaluation.table, key=lambda one: -one.f1)
+        met = [one for one in evaluation.table if one.support or one.predicted]
+        classes = sorted(met, key=lambda one: -one.f1)
         screen.show(class_table(screen, classes[:MOST_CLASSES], evaluation.averages))
         if len(classes) > MOST_CLASSES:
             screen.show(Text("  " + screen.word("more", count=len(classes) - MOST_CLASSES), style="dim"))

@@ -32,8 +32,9 @@ def _plain(m: Mistake) -> str:
     gold_sure = "" if m.gold_probability is None else both("for_gold", p=f"{m.gold_probability:.0%}")
     return (
         f'<article class="mistake"><p class="text">{escape(m.text)}</p>{second}<div class="verdict">'
-        f'{both("gold")} <span class="chip gold">{_or_nothing(m.gold)}</span> '
-        f'{both("answer")} <span class="chip wrong">{_or_nothing(m.answer)}{sure}</span> <small>{gold_sure}</small>'
+        f'<span class="side">{both("gold")} <span class="chip gold">{_or_nothing(m.gold)}</span></span> '
+        f'<span class="side">{both("answer")} <span class="chip wrong">{_or_nothing(m.answer)}{sure}</span></span> '
+        f"<small>{gold_sure}</small>"
         f"<small>{both('row', row=m.row)}</small></div></article>"
     )
 

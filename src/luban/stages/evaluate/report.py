@@ -26,23 +26,23 @@ from luban.units import size
 
 BARS = 18
 "classes shown as bars; the table holds all"
-WHOLE_MATRIX, PART_MATRIX = 26, 16
-"classes up to which the confusion matrix is shown whole, and how many of the confused ones beyond"
+MATRIX = 16
+"classes that a confusion matrix has room for; of more, the most confused are shown"
 PLAIN = frozenset({"mae", "pearson", "spearman"})
 "scores that are no percentage"
 Scores = Mapping[str, float]
 Intervals = Mapping[str, tuple[float, float]]
 
 
-def write_report(evaluation: Evaluation, path: str | Path) -> None:
-    """Write the page; the directory is made where it is missing."""
+def write_report(evaluation: Evaluation, path: str | Path, *, language: str = "en") -> None:
+    """Write the page, its directory too; ``language``: see `page`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page(evaluation))
+    write_text(path, page(evaluation, language=language))
 
 
-def page(evaluation: Evaluation) -> str:
-    """The whole page as HTML."""
+def page(evaluation: Evaluation, *, language: str = "en") -> str:
+    """The whole page as HTML; it opens in ``language``, or in that of a Chinese browser, and can be switched."""
     here = files("luban.stages.evaluate")
     style, script = ((here / name).read_text(encoding="utf8") for name in ("report.css", "report.js"))
     digest = b64encode(sha256(script.encode()).digest()).decode()
@@ -60,7 +60,7 @@ def page(evaluation: Evaluation) -> str:
     body = "".join(card(evaluation) for card in cards)
     read = mistakes_card(evaluation)
     return (
-        '<!doctype html>\n<html lang="en" data-lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="{language}" data-lang="{language}"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(evaluation.model)} · luban</title><style>{style}</style></head>\n"
@@ -165,10 +165,11 @@ def classes_card(e: Evaluation) -> str:
     if not e.table:
         return ""
     met = [score for score in e.table if score.support or score.predicted]
-    weakest = sorted(met, key=lambda score: (score.f1, -score.support))[:BARS]
+    # A class without gold rows has no F1 to speak of: what was wrongly given of it comes last.
+    weakest = sorted(met, key=lambda score: (not score.support, score.f1, -score.support))[:BARS]
     some = f'<p class="soft">{both("weakest", shown=len(weakest), all=len(met))}</p>' if len(weakest) < len(met) else ""
     title = both("types" if e.kind == "entities" else "classes")
-    inner = some + plots.class_bars(weakest) + _table(e.table, e.averages)
+    inner = some + plots.class_bars(weakest) + _table(met, e.averages)
     return card(title, both("about_classes"), inner)
 
 
@@ -192,7 +193,7 @@ def confusion_card(e: Evaluation) -> str:
     if e.confusion is None:
         return ""
     met = _met(e.confusion)
-    part = confused(met, PART_MATRIX) if len(met.labels) > WHOLE_MATRIX else met
+    part = confused(met, MATRIX) if len(met.labels) > MATRIX else met
     notes = [both("confusion_words")] if met.unit == "words" else []
     if part is not met:
         notes.append(both("confusion_some", shown=len(part.labels), all=len(met.labels)))
