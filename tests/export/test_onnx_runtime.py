@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from luban.cores import cores
 from luban.encoding import TextEncoder, collate
 from luban.errors import FolderError
 from luban.folder import Folder
-from luban.runtimes.onnx import OnnxRuntime, cores, options
+from luban.runtimes.onnx import SPIN, OnnxRuntime, options, spins_briefly
 from luban.stages.export.graph import trace
 from tests.export.tiny import TEXTS, tiny_folder
 
@@ -74,6 +75,26 @@ def test_a_closed_runtime_says_so(graph: Folder) -> None:
 def test_threads_are_taken_as_given_or_all_cores() -> None:
     assert options(3).intra_op_num_threads == 3
     assert options(None).intra_op_num_threads == cores() == options(0).intra_op_num_threads
+
+
+def test_a_session_for_lone_calls_answers_alike_and_outlives_the_other(graph: Folder) -> None:
+    runtime = OnnxRuntime.open(graph.path, threads=1)
+    batch = collate(graph.encoder().text("where is my order").windows, 0)
+    expected, lone = runtime.run(batch), runtime.alone(2)
+    assert lone is not None
+    runtime.close()
+    np.testing.assert_allclose(lone.run(batch), expected, atol=1e-5)
+
+
+def test_threads_of_a_lone_call_spin_for_a_bounded_time_and_others_not_at_all() -> None:
+    lone, usual = options(2, SPIN), options(2)
+    assert lone.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert int(lone.get_session_config_entry("session.intra_op.spin_duration_us")) == SPIN
+    assert usual.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_an_onnxruntime_that_cannot_bound_the_spinning_has_no_session_for_lone_calls() -> None:
+    assert [spins_briefly(version) for version in ("1.20.1", "1.27.0", "1.31.1", "2.0")] == [False, True, True, True]
 
 
 def test_the_runtime_loads_no_torch() -> None:

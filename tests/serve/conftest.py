@@ -52,7 +52,7 @@ def serving(models: Mapping[str, Served], **options: object) -> Iterator[httpx.C
             thread.join(10)
 
 
-def words_by_length(value: object) -> Evidence:
+def words_by_length(value: object, target: str | None) -> Evidence:
     """An explanation that is easily checked: a word's weight is its length."""
     text = value["text"] if isinstance(value, Mapping) else str(value)
     words, at = [], 0
@@ -60,7 +60,7 @@ def words_by_length(value: object) -> Evidence:
         start = text.index(word, at)
         at = start + len(word)
         words.append(WordWeight(word, start, at, float(len(word))))
-    return Evidence("delivery", 1.0, 0.0, tuple(words), "length")
+    return Evidence(target or "delivery", 1.0, 0.0, tuple(words), "length")
 
 
 @pytest.fixture(scope="module")

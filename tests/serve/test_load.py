@@ -23,8 +23,11 @@ from luban.errors import ConfigError, MissingExtra, ServiceError
 from luban.folder import Folder
 from luban.records import Evidence
 from luban.stages.serve import Served, build, serve
+from luban.stages.serve.calibrate import Plan, Running
+from luban.stages.serve.engine import Engine
+from luban.stages.serve.metrics import Metrics
 from luban.stages.serve.run import listen
-from tests.serve.conftest import Start, serving
+from tests.serve.conftest import Start, serving, words_by_length
 from tests.serve.models import slowed
 
 PREDICT = "/models/desk/predict"
@@ -110,6 +113,77 @@ def test_rows_of_a_request_that_was_given_up_are_skipped(folder: Folder) -> None
     service.close()
     assert engine.unfinished == 0
     assert len(runtime.batches) <= 2 * engine.plan.workers + 1
+
+
+def test_a_request_whose_client_went_away_while_it_waited_is_not_computed(folder: Folder) -> None:
+    served, runtime = slowed(folder, 0.0)
+    with serving({"desk": served}) as client:
+        engine = client.service.models["desk"].engine  # type: ignore[attr-defined]
+        runtime.batches.clear()
+        runtime.gate.clear()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(client.post, PREDICT, json={"inputs": ["card"] * engine.plan.workers})
+            until(lambda: len(runtime.batches) == engine.plan.workers)
+            with socket.create_connection((client.base_url.host, client.base_url.port)) as sock:
+                sock.sendall(
+                    f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 25\r\n\r\n".encode()
+                    + b'{"text":"card card card"}'
+                )
+                until(lambda: engine.unfinished == 2)
+            until(lambda: engine.unfinished == 1)
+            runtime.gate.set()
+            assert first.result().status_code == 200
+        assert client.post(PREDICT, json={"text": "card card"}).status_code == 200
+        told = client.get("/metrics").text
+    assert {length for _, length in runtime.batches} == {3, 4}
+    assert 'luban_rejects_total{model="desk",reason="gone"} 1.0' in told
+
+
+def test_an_explanation_whose_client_went_away_is_not_begun(folder: Folder) -> None:
+    begun, gate = [], threading.Event()
+
+    def slow(value: object, target: str | None) -> Evidence:
+        begun.append(target)
+        gate.wait(10)
+        return words_by_length(value, target)
+
+    with serving({"desk": Served.open(folder, explain=slow)}) as client, ThreadPoolExecutor(1) as pool:
+        live = client.service.models["desk"]  # type: ignore[attr-defined]
+        explain = "/models/desk/explain"
+        first = pool.submit(client.post, explain, json={"text": "card", "target": "first"})
+        until(lambda: begun)
+        with suppress(httpx.ReadTimeout):
+            httpx.post(f"{client.base_url}{explain}", json={"text": "card", "target": "second"}, timeout=0.3)
+        until(lambda: live.explaining == 1)
+        gate.set()
+        assert first.result().status_code == 200
+        assert client.post(explain, json={"text": "card", "target": "third"}).status_code == 200
+    assert begun == ["first", "third"]
+
+
+def test_only_a_row_that_is_alone_goes_to_the_predictor_for_lone_rows(folder: Folder) -> None:
+    served, usual = slowed(folder, 0.0)
+    hurried, lone = slowed(folder, 0.0)
+    running = Running(
+        served.predictor, Plan(1, 2, 1, alone=2), served.predictor.predict(["card"])[0], hurried.predictor
+    )
+    usual.batches.clear()
+
+    async def ask() -> None:
+        engine = Engine(running, Metrics().of("desk"), queue=99, tokens=99)
+        lone.gate.clear()
+        first = asyncio.create_task(engine.ask([{"text": "card"}]))
+        while not lone.batches:
+            await asyncio.sleep(0.005)
+        await engine.ask([{"text": "card card"}])
+        lone.gate.set()
+        await first
+        await engine.ask([{"text": "card card card"}])
+        engine.close()
+
+    asyncio.run(ask())
+    assert [length for _, length in lone.batches] == [3, 5]
+    assert [length for _, length in usual.batches] == [4]
 
 
 def test_a_long_text_is_not_explained(client: httpx.Client) -> None:
@@ -276,10 +350,6 @@ def test_the_oldest_row_goes_first_whatever_waits(folder: Folder) -> None:
     served, runtime = slowed(folder, 0.0)
 
     async def order() -> list[int]:
-        from luban.stages.serve.calibrate import Plan, Running
-        from luban.stages.serve.engine import Engine
-        from luban.stages.serve.metrics import Metrics
-
         sample = served.predictor.predict(["card"])[0]
         running = Running(served.predictor, Plan(1, 1, 2), sample)
         runtime.batches.clear()
@@ -314,7 +384,7 @@ def test_a_body_that_drips_is_given_up(folder: Folder) -> None:
 
 
 def test_what_the_server_lacks_is_not_called_the_request_s_fault(folder: Folder) -> None:
-    def without_captum(value: object) -> Evidence:
+    def without_captum(value: object, target: str | None) -> Evidence:
         raise MissingExtra("Integrated gradients", "explain")
 
     with serving({"desk": Served.open(folder, explain=without_captum)}) as client:

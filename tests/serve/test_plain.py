@@ -10,6 +10,9 @@ import pytest
 
 from luban.folder import Folder
 from luban.predict import Predictor
+from luban.stages.serve import Served
+from luban.verbs import explainer
+from tests.serve.conftest import serving
 
 
 def ask(client: httpx.Client, body: object, path: str = "/models/desk/predict") -> httpx.Response:
@@ -102,6 +105,9 @@ BAD = {
     "an array": (b'["hello"]', 400),
     "deep nesting": (b"[" * 9000, 400),
     "another column": (b'{"txt": "hello"}', 422),
+    "a key too many": (b'{"text": "hello", "top_k": 3}', 422),
+    "a key beside the rows": (b'{"inputs": ["hello"], "top_k": 3}', 422),
+    "a target for an answer": (b'{"text": "hello", "target": "card"}', 422),
     "an empty object": (b"{}", 422),
     "a number for a text": (b'{"text": 5}', 422),
     "null for a text": (b'{"text": null}', 422),
@@ -144,8 +150,64 @@ def test_an_unknown_model_is_refused_with_the_nearest(client: httpx.Client) -> N
     assert "desk" in reply.json()["error"]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"txt": "card"}, "txt"),
+        ({"text": "card", "texts": "card"}, "texts"),
+        ({"inputs": [{"text": "card"}, {"Text": "card"}]}, "Text"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(client: httpx.Client, body: object, key: str) -> None:
+    error = ask(client, body).json()["error"]
+    assert f"{key!r}" in error["happened"]
+    assert error["remedy"] == "Did you mean 'text'?"
+
+
+def test_a_misspelt_target_is_refused_with_the_nearest_key(client: httpx.Client) -> None:
+    reply = ask(client, {"text": "lost card", "taget": "card"}, "/models/desk/explain")
+    assert reply.status_code == 422
+    assert "'taget'" in reply.json()["error"]["happened"]
+
+
+def test_an_explanation_speaks_of_the_label_it_was_asked_for(client: httpx.Client) -> None:
+    said = ask(client, {"text": "lost card", "target": "refund"}, "/models/desk/explain").json()
+    assert said["evidence"]["target"] == "refund"
+
+
+def test_a_target_that_is_no_text_is_refused(client: httpx.Client) -> None:
+    reply = ask(client, {"text": "lost card", "target": 1}, "/models/desk/explain")
+    assert reply.status_code == 422
+    assert "'target'" in reply.json()["error"]["happened"]
+
+
+def test_a_target_the_model_does_not_know_is_refused_with_the_nearest_label(folder: Folder) -> None:
+    with serving({"desk": Served.open(folder, explain=explainer(folder))}) as client:
+        known = ask(client, {"text": "lost card", "target": "refund"}, "/models/desk/explain")
+        unknown = ask(client, {"text": "lost card", "target": "refunds"}, "/models/desk/explain")
+    assert known.json()["evidence"]["target"] == "refund"
+    assert unknown.status_code == 422
+    assert "'refunds'" in unknown.json()["error"]["happened"]
+    assert unknown.json()["error"]["remedy"] == "Did you mean 'refund'?"
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/models/desk/predict", 405)])
 def test_routing_errors_are_json_too(client: httpx.Client, method: str, path: str, status: int) -> None:
     reply = client.request(method, path)
     assert reply.status_code == status
-    assert path in reply.json()["error"]["happened"]
+    error = reply.json()["error"]
+    assert path in error["happened"]
+    assert error["remedy"]
+
+
+def test_a_path_that_takes_another_method_names_it(client: httpx.Client) -> None:
+    reply = client.get("/models/desk/predict")
+    assert reply.headers["allow"] == "POST"
+    assert reply.json()["error"]["remedy"] == "Ask it with POST."
+
+
+def test_the_root_says_what_there_is(client: httpx.Client) -> None:
+    told = client.get("/").json()
+    assert told["models"] == ["desk", "other"]
+    for name in ("docs", "metrics", "health", "kserve"):
+        assert client.get(told[name]).status_code == 200

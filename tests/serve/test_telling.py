@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from luban.config import ServeConfig
+from luban.encoding import Batch
 from luban.folder import Folder
+from luban.runtimes.base import Runtime
 from luban.runtimes.onnx import OnnxRuntime
 from luban.stages.serve import Served, build
 from luban.stages.serve.calibrate import Calibrated, calibrate
@@ -135,6 +141,45 @@ def test_a_runtime_whose_calls_take_turns_is_run_by_one_worker_with_all_cores(
     running = calibrate(served, ServeConfig(batch_rows=1))
     assert (running.plan.workers, running.plan.threads) == (1, 3)
     assert served.predictor.runtime.session is None  # type: ignore[attr-defined]
+
+
+class Instant(Runtime):
+    """Answers at once, or after ``seconds``."""
+
+    name = "instant"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.closed = seconds, False
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> Instant:
+        raise NotImplementedError
+
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        time.sleep(self.seconds)
+        return np.zeros((len(batch["input_ids"]), 3), dtype=np.float32)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.0, True), (0.02, False)])
+def test_all_cores_answer_a_lone_row_only_where_that_is_measured_as_faster(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, seconds: float, chosen: bool
+) -> None:
+    run, lone = OnnxRuntime.run, Instant(seconds)
+
+    def slower(self: OnnxRuntime, batch: Batch) -> NDArray[np.float32]:
+        time.sleep(0.004)
+        return run(self, batch)
+
+    monkeypatch.setattr(OnnxRuntime, "run", slower)
+    monkeypatch.setattr(OnnxRuntime, "alone", lambda self, threads: lone)
+    monkeypatch.setattr("luban.stages.serve.calibrate.cores", lambda: 2)
+    running = calibrate(Served.open(folder), ServeConfig(batch_rows=1))
+    assert {"1 thread alone", "2 threads alone"} <= set(running.plan.measured)
+    assert (running.alone is not None, running.plan.alone, lone.closed) == (chosen, 2 * chosen, not chosen)
+    assert ("2 threads for one that is alone" in str(running.plan)) == chosen
 
 
 def test_a_model_for_which_batches_do_not_pay_is_asked_row_by_row(folder: Folder) -> None:

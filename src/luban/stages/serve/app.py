@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from luban.chinese import prefers_chinese
 from luban.config import ServeConfig
 from luban.errors import LubanError
 from luban.records import Watch, unwatched
@@ -84,7 +85,7 @@ def _plain(app: FastAPI, service: Service) -> None:
         openapi_extra=schemas.PREDICT, **route,
     )  # fmt: skip
     async def predict(request: Request, name: str) -> Response:
-        return _response(await service.predict(name, request.receive))
+        return _response(await service.predict(name, request.receive), request)
 
     @app.get("/models", response_model=schemas.Models, summary="The models that are served", **route)
     async def models(request: Request) -> Response:
@@ -99,7 +100,7 @@ def _plain(app: FastAPI, service: Service) -> None:
         responses=schemas.REFUSALS, openapi_extra=schemas.EXPLAIN, **route,
     )  # fmt: skip
     async def explain(request: Request, name: str) -> Response:
-        return _response(await service.explain(name, request.receive))
+        return _response(await service.explain(name, request.receive), request)
 
 
 def _kserve(app: FastAPI, service: Service) -> None:
@@ -131,11 +132,11 @@ def _kserve_models(app: FastAPI, service: Service) -> None:
 
     @app.post("/v2/models/{name}/infer", summary="Inference", **infers)
     async def infer(request: Request, name: str) -> Response:
-        return _response(await service.infer(name, None, request.receive))
+        return _response(await service.infer(name, None, request.receive), request)
 
     @app.post("/v2/models/{name}/versions/{version}/infer", summary="Inference by a version", **infers)
     async def infer_version(request: Request, name: str, version: str) -> Response:
-        return _response(await service.infer(name, version, request.receive))
+        return _response(await service.infer(name, version, request.receive), request)
 
     @app.get("/v2/models/{name}", summary="Model metadata", **asked)
     async def model(request: Request, name: str) -> Response:
@@ -156,6 +157,11 @@ def _kserve_models(app: FastAPI, service: Service) -> None:
 
 def _house(app: FastAPI, service: Service) -> None:
     route: dict[str, Any] = {"tags": ["server"]}
+
+    @app.get("/", summary="What there is", **route)
+    async def root(request: Request) -> Response:
+        places = {"predict": "/models/NAME/predict", "kserve": "/v2", "health": "/health", "metrics": "/metrics"}
+        return _json({"luban": _version(), "models": list(service.models), **places, "docs": "/docs"})
 
     @app.get("/health", summary="Requests are taken", responses=schemas.AWAY, **route)
     async def health(request: Request) -> Response:
@@ -188,7 +194,7 @@ def _say_errors(app: FastAPI) -> None:
     """Every error that leaves the app is JSON in the shape of the protocol it was asked in."""
 
     def reply(request: Request, error: LubanError) -> Response:
-        return _response(failure(error, kserve.refused if request.url.path.startswith("/v2") else None))
+        return _response(failure(error, kserve.refused if request.url.path.startswith("/v2") else None), request)
 
     @app.exception_handler(LubanError)
     async def known(request: Request, error: LubanError) -> Response:
@@ -196,8 +202,7 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        asked = f"{request.method} {request.url.path}"
-        told = reply(request, refuse(error.status_code, f"{asked}: {error.detail}.", "The routes are listed at /docs."))
+        told = reply(request, _misrouted(request, error))
         told.headers.update(error.headers or {})
         return told
 
@@ -208,11 +213,24 @@ def _say_errors(app: FastAPI) -> None:
         )
 
 
+def _misrouted(request: Request, error: HTTPException) -> LubanError:
+    """A refusal for what no route takes: the path is unknown, or is asked with another method."""
+    asked = f"{request.method} {request.url.path}: {error.detail}."
+    methods = (error.headers or {}).get("Allow")
+    if methods:
+        return refuse(error.status_code, asked, f"This path answers {methods}.", f"Ask it with {methods}.")
+    return refuse(error.status_code, asked, "The routes are listed at /docs.", "GET / says what there is.")
+
+
 def _json(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: Reply, request: Request) -> Response:
+    """A reply as it stands; an error in Chinese where the client prefers that."""
+    if reply.chinese is not None and prefers_chinese(request.headers.get("accept-language", "")):
+        headers = {**reply.headers, "content-language": "zh"}
+        return Response(reply.chinese(), reply.status, headers, "application/json")
     return Response(reply.body, reply.status, reply.headers, "application/json")
 
 

@@ -26,6 +26,7 @@ class Aside:
         """What ``work`` gives or raises; work whose caller went away before its turn is not begun."""
 
         async def turn() -> Result:
+            await asyncio.sleep(0)  # lets in a cancellation that came while other work was being done
             return work(given)
 
         if self.loop is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -17,6 +17,10 @@ from luban.records import Row
 BODY_SECONDS = 20.0
 "how long a client may take to send a body that the server is already waiting for"
 
+GONE = 499
+"the status under which a request is counted whose client did not wait: nobody gets to read it"
+
+Result = TypeVar("Result")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -97,6 +101,27 @@ async def _next(receive: Receive) -> MutableMapping[str, Any]:
     if message["type"] == "http.disconnect":
         raise refuse(400, "The client went away before its body was complete.")
     return message
+
+
+async def while_there(work: Coroutine[Any, Any, Result], receive: Receive) -> Result:
+    """What ``work`` gives, unless its client goes away first: then it is cancelled, and a refusal raised to nobody.
+
+    ``receive``: of an ASGI request whose body was read, where the next message is that the client has gone.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise refuse(GONE, "The client went away before its answer.")
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _within(body: bytes, limits: Limits) -> bytes:

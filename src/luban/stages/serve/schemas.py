@@ -132,7 +132,14 @@ _MANY = {
     "properties": {"inputs": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _ROW]}}},
 }
 PREDICT = _body({"anyOf": [_MANY, _ROW]}, {"inputs": ["Where is my order?", {"text": "I lost my card."}]})
-EXPLAIN = _body(_ROW, {"text": "Where is my order?"})
+_EXPLAINED = {
+    **_ROW,
+    "properties": {
+        "text": {"type": "string"},
+        "target": {"type": "string", "description": "the label to explain; by default the answer's own"},
+    },
+}
+EXPLAIN = _body(_EXPLAINED, {"text": "Where is my order?"})
 INFER = _body(
     {
         "type": "object",

@@ -11,7 +11,8 @@ from luban.manifest import check_name
 from luban.predict import Predictor
 from luban.records import Evidence, Row
 
-Explain = Callable[[str | Row], Evidence]
+Explain = Callable[[str | Row, str | None], Evidence]
+"explains the answer to a row, or a label; raises `ConfigError` for a label there is not"
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,27 @@ from typing import Any
 
 import orjson
 
+from luban.chinese import in_chinese
 from luban.config import ServeConfig
 from luban.errors import ConfigError, DataError, LubanError, ServiceError, UnknownName, nearest_hint
 from luban.records import Row, Watch, unwatched
 from luban.stages.serve.aside import Aside
 from luban.stages.serve.calibrate import Calibrated, calibrate
-from luban.stages.serve.engine import Engine
-from luban.stages.serve.limits import Busy, Limits, Receive, check_explained, draining, read_body, refuse
+from luban.stages.serve.engine import Answer, Engine
+from luban.stages.serve.limits import (
+    GONE,
+    Busy,
+    Limits,
+    Receive,
+    check_explained,
+    draining,
+    read_body,
+    refuse,
+    while_there,
+)
 from luban.stages.serve.metrics import Metrics, ModelMetrics
 from luban.stages.serve.protocols import kserve, plain
-from luban.stages.serve.protocols.base import Face
+from luban.stages.serve.protocols.base import Face, Question
 from luban.stages.serve.served import Served
 
 EXPLAINING = 8
@@ -57,6 +68,8 @@ class Reply:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    chinese: Callable[[], bytes] | None = None
+    "the body of an error in Chinese"
 
 
 @dataclass(slots=True)
@@ -113,7 +126,7 @@ class Service:
         async def answer(live: Live) -> dict[str, Any]:
             started = time.perf_counter()
             asked = plain.question(await read_body(receive, self.limits), live.face, self.limits)
-            answers = await live.engine.ask(asked.rows)
+            answers = await _answers(live.engine, asked, receive)
             return plain.reply(answers, live.face, id=_new_id(), seconds=_since(started))
 
         return await self._within(name, plain.NAME, answer)
@@ -126,7 +139,7 @@ class Service:
             if version is not None:
                 kserve.check_version(version, live.face)
             asked = kserve.question(await read_body(receive, self.limits), live.face, self.limits)
-            answers = await live.engine.ask(asked.rows)
+            answers = await _answers(live.engine, asked, receive)
             return kserve.reply(answers, live.face, asked, id=_new_id(), seconds=_since(started))
 
         return await self._within(name, kserve.NAME, answer)
@@ -136,19 +149,21 @@ class Service:
 
         async def answer(live: Live) -> dict[str, Any]:
             started = time.perf_counter()
-            asked = plain.question(await read_body(receive, self.limits), live.face, self.limits)
+            body = await read_body(receive, self.limits)
+            asked = plain.question(body, live.face, self.limits, explaining=True)
             if len(asked.rows) != 1:
                 raise refuse(
                     422, f"The request holds {len(asked.rows)} rows.", "One row is explained at a time.", "Send one."
                 )
             check_explained(asked.rows[0], self.limits)
-            evidence = await self._explained(live, asked.rows[0])
+            evidence = await while_there(self._explained(live, asked.rows[0], asked.target), receive)
             return plain.explained(evidence, live.face, id=_new_id(), seconds=_since(started))
 
         return await self._within(name, "explain", answer)
 
-    async def _explained(self, live: Live, row: Row) -> Any:
-        if live.served.explain is None:
+    async def _explained(self, live: Live, row: Row, target: str | None) -> Any:
+        explain = live.served.explain
+        if explain is None:
             raise refuse(
                 404, f"{live.face.name} is served without explanations.", "Its runtime gives none.", "Ask /predict."
             )
@@ -156,7 +171,7 @@ class Service:
             raise Busy(live.explaining, EXPLAINING)
         live.explaining += 1
         try:
-            return await self.aside.run(live.served.explain, row)
+            return await self.aside.run(lambda row: explain(row, target), row)
         finally:
             live.explaining -= 1
 
@@ -177,7 +192,14 @@ class Service:
         return reply
 
 
-REASONS = {408: "slow", 413: "too large", 429: "full", 503: "draining"}
+REASONS = {408: "slow", 413: "too large", 429: "full", GONE: "gone", 503: "draining"}
+
+
+async def _answers(engine: Engine, asked: Question, receive: Receive) -> list[Answer]:
+    """The engine's; rows that have to wait are given up when their client goes."""
+    asking = engine.ask(asked.rows)
+    waits = engine.unfinished or len(asked.rows) > 1
+    return await (while_there(asking, receive) if waits else asking)
 
 
 def failure(error: LubanError, shape: Callable[[ServiceError], dict[str, Any]] | None = None) -> Reply:
@@ -192,7 +214,13 @@ def failure(error: LubanError, shape: Callable[[ServiceError], dict[str, Any]] |
         headers |= {"retry-after": BACK_SOON, "connection": "close"}
     if error.status in (408, 413):
         headers["connection"] = "close"
-    return Reply(error.status, orjson.dumps((shape or refused)(error)), headers)
+    said, status = shape or refused, error.status
+
+    def chinese() -> bytes:
+        told = in_chinese(error)
+        return orjson.dumps(said(refuse(status, told.happened, told.expected, told.remedy)))
+
+    return Reply(status, orjson.dumps(said(error)), headers, chinese)
 
 
 def refused(error: ServiceError) -> dict[str, Any]:

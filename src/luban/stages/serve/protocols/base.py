@@ -11,11 +11,15 @@ from luban.records import Prediction
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that was understood: rows by column, the client's own id, and what it wants back (empty: all)."""
+    """A request that was understood: rows by column, the client's own id, and what it wants back (empty: all).
+
+    ``target``: the label that an explanation is to speak of.
+    """
 
     rows: list[Mapping[str, Any]]
     id: str | None = None
     wanted: tuple[str, ...] = ()
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

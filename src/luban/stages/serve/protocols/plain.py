@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luban.errors import nearest_hint
 from luban.records import Evidence
 from luban.stages.serve.engine import Answer
 from luban.stages.serve.limits import Limits, check_rows, check_text, parse_json, refuse
 from luban.stages.serve.protocols.base import Face, Question
 
 NAME = "plain"
+SHOWN = 40
+"characters of an unknown key that its refusal repeats"
 
 
-def question(body: bytes, face: Face, limits: Limits) -> Question:
-    """The rows of a body; raises `ServiceError` 400, 413 or 422."""
+def question(body: bytes, face: Face, limits: Limits, *, explaining: bool = False) -> Question:
+    """The rows of a body, and the ``target`` of one that asks for an explanation; raises `ServiceError` 400, 413 or 422."""
     value = parse_json(body)
+    target = _target(value.pop("target", None)) if explaining else None
+    beside = ("inputs", "target") if explaining else ("inputs",)
+    if "inputs" in value:
+        _check_keys(value, beside, "The request")
     given = value.get("inputs", [value])
     if not isinstance(given, list):
         raise refuse(
@@ -25,7 +32,7 @@ def question(body: bytes, face: Face, limits: Limits) -> Question:
             f"Send {_example(face)}.",
         )
     check_rows(len(given), limits)
-    return Question([_row(item, i, face, limits) for i, item in enumerate(given, start=1)])
+    return Question([_row(item, i, face, limits) for i, item in enumerate(given, start=1)], target=target)
 
 
 def reply(answers: Sequence[Answer], face: Face, *, id: str, seconds: float) -> dict[str, Any]:
@@ -75,17 +82,36 @@ def _row(item: object, position: int, face: Face, limits: Limits) -> Mapping[str
             f"A row has the columns {', '.join(face.inputs)}.",
             f"Send {_example(face)}.",
         )
-    row = {name: item[name] for name in face.columns if name in item}
-    if not row:
+    _check_keys(item, face.columns, f"Row {position}")
+    if not item:
         raise refuse(
-            422,
-            f"Row {position} has the keys {', '.join(map(repr, list(item)[:5])) or 'of no column'}.",
-            f"This model reads {', '.join(face.inputs)}.",
+            422, f"Row {position} is empty.", f"A row has the columns {', '.join(face.inputs)}.",
             f"Send {_example(face)}.",
-        )
-    for value in row.values():
+        )  # fmt: skip
+    for value in item.values():
         check_text(value, position, limits)
-    return row
+    return item
+
+
+def _check_keys(given: Mapping[str, Any], known: Sequence[str], whose: str) -> None:
+    """Raises 422 for a key that would be overlooked: a misspelt one is a mistake, not a wish."""
+    for key in given:
+        if key not in known:
+            shown = key[:SHOWN]
+            raise refuse(
+                422,
+                f"{whose} has the unknown key {shown!r}.",
+                f"Known here: {', '.join(known)}.",
+                nearest_hint(shown, known) or "Leave it out.",
+            )
+
+
+def _target(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise refuse(
+        422, "'target' is no text.", "It is the label to be explained.", "Leave it out to explain the answer itself."
+    )
 
 
 def _example(face: Face) -> str:
