@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 from luban import chinese
-from luban.chinese import areas, in_chinese, table, translated
+from luban.chinese import areas, in_chinese, prefers_chinese, table, translated
 from luban.errors import ConfigError, DataError, ServiceError, UnknownName, counted
 from tests.sentences import Collector
 
@@ -116,3 +116,22 @@ def test_three_sentences_are_translated() -> None:
 @pytest.mark.parametrize("noun", ["row", "entity", "class"])
 def test_counts_have_their_measure_word(noun: str) -> None:
     assert translated(counted(1, noun))[:2] == translated(counted(2000, noun))[:2].replace("2,", "1 ") != ""
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ("zh", True),
+        ("zh-Hans-CN", True),
+        ("zh, en", True),
+        ("en, zh", False),
+        ("en;q=0.5, zh;q=0.8", True),
+        ("zh;q=0.1, en", False),
+        ("zh;q=0", False),
+        ("fr, zh;q=0.5", True),
+        ("zhuang", False),
+        ("", False),
+    ],
+)
+def test_a_client_prefers_chinese_by_the_weight_it_gives(header: str, wanted: bool) -> None:
+    assert prefers_chinese(header) is wanted

@@ -30,6 +30,21 @@ def in_chinese(error: LubanError) -> LubanError:
     return LubanError(translated(error.happened), expected, remedy)
 
 
+def prefers_chinese(accept_language: str) -> bool:
+    """Whether an Accept-Language header wants Chinese rather than English, which errors are said in otherwise."""
+    wanted: list[tuple[float, str]] = []
+    for part in accept_language.lower().split(","):
+        found = LANGUAGE_RANGE.fullmatch(part.strip())
+        if found:
+            wanted.append((float(found["weight"] or 1), found["language"]))
+    best = max(wanted, key=lambda one: one[0], default=(0.0, "en"))  # of equals the first
+    return best[0] > 0 and best[1] == "zh"
+
+
+LANGUAGE_RANGE = re.compile(r"(?P<language>zh|en)(-[\w-]+)?(\s*;\s*q=(?P<weight>[01](\.\d*)?))?")
+"Chinese or English, of whatever region and script, and how much it is wanted"
+
+
 def translated(sentence: str) -> str:
     """A sentence of an error in Chinese, with those of its values that are phrases of the table; else as it is."""
     for english, chinese in table().items():
