@@ -1,7 +1,8 @@
 """Collects, by `ast`, the templates of all sentences that the errors of luban can say; it runs none of the package.
 
-A template is a string with ``{}`` where a value stands. Followed are the errors of errors.py, functions that hand a
-parameter on to one of them, local variables, conditional expressions, concatenation, and functions that return text.
+A template is a string with ``{}`` where a value stands, ``{:n}`` where a count does. Followed are the errors of
+errors.py, functions that hand a parameter on to one of them, local variables, conditional expressions, concatenation,
+and functions that return text.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Collector:
         if name == PLURAL and len(call.args) >= 2 and isinstance(call.args[1], ast.Constant):
             noun = str(call.args[1].value)
             for said in (noun, re.sub("y$", "ie", re.sub("s$", "se", noun)) + "s"):
-                self._add(f"{{}} {said}", place, call)
+                self._add(f"{{:n}} {said}", place, call)
             return
         if name == "__init__":
             if owner not in self.carriers:
@@ -160,10 +161,10 @@ class Collector:
         if isinstance(part, ast.Constant):
             return [_escaped(str(part.value))]
         assert isinstance(part, ast.FormattedValue)
-        if isinstance(part.value, ast.IfExp | ast.BoolOp) and part.conversion == -1:
+        if isinstance(part.value, ast.IfExp | ast.BoolOp | ast.Subscript) and part.conversion == -1:
             inside = self._templates(part.value, place, owner, depth + 1)
             return inside
-        if isinstance(part.value, ast.Name | ast.Call | ast.Subscript) and part.conversion == -1:
+        if isinstance(part.value, ast.Name | ast.Call) and part.conversion == -1:
             for phrase in self._templates(part.value, place, owner, depth + 1):
                 if " " in phrase.strip() and phrase != "{}":
                     self._add(phrase, place, part.value)

@@ -55,8 +55,9 @@ def test_every_sentence_is_found_again_with_its_values() -> None:
     """A template that a more general one took the sentences of would never be shown."""
     lost = []
     for english, other in table().items():
-        values = [f"'v{place}'" for place in range(len(fields(english)))]
-        if translated(english.format(*values)) != other.format(*map(chinese.Value, values)):
+        kinds = [kind for _, name, kind, _ in Formatter().parse(english) if name is not None]
+        values = [3 if kind == "n" else f"'v{place}'" for place, kind in enumerate(kinds)]
+        if translated(english.format(*values)) != other.format(*(chinese.Value(value) for value in values)):
             lost.append(english)
     assert lost == []
 
@@ -77,6 +78,9 @@ def test_the_collector_sees_a_sentence_that_a_small_function_hands_on() -> None:
         ("A readable file was expected.", "应为可读的文件。"),
         ("file a b.csv, row 3: the row has 3 cells.", "文件 a b.csv，第 3 行：该行有 3 个单元格。"),
         ("export: the golden row 3 gave a instead of b (off by 0.5).", "导出：黄金样例 3 得到 a，而不是 b（相差 0.5）。"),
+        ("Its columns: text, label.", "它的列有：text, label。"),
+        ("the text is empty. A row needs text to learn from.", "文本是空的。要学习，一行必须有文本。"),
+        ("1 row with an empty cell: the text is empty.", "1 行有空单元格：文本是空的。"),
         ("Nobody wrote this sentence.", "Nobody wrote this sentence."),
         ("", ""),
     ],

@@ -1,7 +1,8 @@
 """The sentences of errors in Chinese, from the table chinese.toml; it holds no sentence itself and prints nothing.
 
 Where an error is raised stands an English f-string. A template of the table is such a string with ``{}`` for each
-value; the template that fits a whole sentence gives its Chinese. A sentence that none fits stays as it is.
+value (``{:n}`` for a number that a noun follows); the one that fits a whole sentence gives its Chinese. A sentence
+that none fits stays as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def translated(sentence: str) -> str:
     for english, chinese in table().items():
         if (values := fitted(english, sentence)) is not None:
             return chinese.format(*map(Value, values))
-    return _after_its_place(sentence)
+    return _one_by_one(sentence) or _after_its_place(sentence)
 
 
 class Value(str):
@@ -62,6 +63,15 @@ class Value(str):
     def __format__(self, kind: str) -> str:
         phrase = " " in self and self[0] not in "'\""
         return translated(str(self)) if phrase or kind == "word" else str(self)
+
+
+def _one_by_one(text: str) -> str:
+    """Several sentences in a row, as an error says them together; nothing unless the first is in the table."""
+    for end in re.finditer(r"[.?] ", text):
+        first, rest = text[: end.start() + 1], text[end.end() :]
+        if (said := translated(first)) != first:
+            return said + translated(rest)
+    return ""
 
 
 def _after_its_place(sentence: str) -> str:
@@ -95,24 +105,23 @@ def table() -> Mapping[str, str]:
 
 @cache
 def literals(template: str) -> tuple[str, ...]:
-    """The text before, between and after the values of a template: one piece more than there are values."""
-    pieces = [""]
-    for text, value, _, _ in Formatter().parse(template):
-        pieces[-1] += text
-        if value is not None:
-            pieces.append("")
-    return tuple(pieces)
+    """The text between the values of a template."""
+    return tuple(text for text, *_ in Formatter().parse(template))
 
 
 def fitted(template: str, sentence: str) -> tuple[str, ...] | None:
     """The values with which a template gives a sentence, the earlier ones as short as can be; None where none do."""
-    pieces = literals(template)
-    if not (sentence.startswith(pieces[0]) and sentence.endswith(pieces[-1])):
+    first = next(iter(literals(template)), "")
+    if not sentence.startswith(first):
         return None
-    found = _pattern(pieces).fullmatch(sentence)
+    found = _pattern(template).fullmatch(sentence)
     return found.groups() if found else None
 
 
 @cache
-def _pattern(pieces: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("(.*?)".join(map(re.escape, pieces)), re.DOTALL)
+def _pattern(template: str) -> re.Pattern[str]:
+    """A template as an expression: ``{}`` is any text, ``{:n}`` a whole number."""
+    kinds = {"": "(.*?)", "n": r"([\d,]+)"}
+    pieces = Formatter().parse(template)
+    told = (re.escape(text) + (kinds[spec or ""] if value is not None else "") for text, value, spec, _ in pieces)
+    return re.compile("".join(told), re.DOTALL)

@@ -5,6 +5,7 @@ The same names are the options of the command line, the keys of `luban.yaml` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -164,7 +165,7 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
         )
     name, field = _field_at(section, first["loc"])
     value = first.get("input")
-    given = f"{value:g}" if isinstance(value, float) else repr(value)
+    given = f"{value:g}" if isinstance(value, float) else str(value) if _is_number(value) else repr(value)
     if not source:
         name = "--" + name.replace("_", "-")
     return ConfigError(
@@ -172,6 +173,10 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
         SHARE_OR_TASK if first["type"] == "value_error" else allowed(name, field),
         "Mend the value.",
     )
+
+
+def _is_number(text: object) -> bool:
+    return isinstance(text, str) and bool(re.fullmatch(r"-?\d+(\.\d+)?", text))
 
 
 def allowed(name: str, field: FieldInfo) -> str:

@@ -49,7 +49,7 @@ def read(path: str | Path = NAME, overrides: Iterable[str] = ()) -> Project:
     source = str(path)
     for override in overrides:
         values = laid_over(values, override)
-        source = f"{path} with {override}"
+        source = f"{path}, {override}"
         parse(Project, values, source=source)
     return parse(Project, values, source=source)
 

@@ -68,6 +68,8 @@ def test_an_option_given_sets_the_field_of_every_section_that_has_it():
         (TrainConfig, "log", "disk", "--log cannot be 'disk'.",
          "Any of these is expected, joined by commas: tensorboard, wandb, mlflow."),
         (Some, "mode", "c", "--mode cannot be 'c'.", "One of these is expected: a, b."),
+        (TrainConfig, "epochs", "-1", "--epochs cannot be -1.", "A number is expected: --epochs ≥ 0."),
+        (TrainConfig, "epochs", "many", "--epochs cannot be 'many'.", "A number is expected: --epochs ≥ 0."),
         (Some, "seed", 1.5, "--seed cannot be 1.5.", "A whole number is expected."),
     ],
 )  # fmt: skip

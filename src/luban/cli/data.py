@@ -82,7 +82,7 @@ def written(screen: Screen, done: Written) -> dict[str, Any]:
     show_rows(screen, facts)
     screen.done(screen.word("rows_written", path=done.out, rows=sum(done.rows.values()), changed=done.changed))
     for reject in done.rejects[:5]:
-        screen.show(Text(f"  {reject.source}:{reject.row}: {reject.reason}", style="dim"))
+        screen.show(Text(f"  {reject.source}:{reject.row}: {screen.sentence(reject.reason)}", style="dim"))
     return done.as_json()
 
 
@@ -103,13 +103,13 @@ def show_check(screen: Screen, found: Check) -> None:
     )
     for one in found.lengths:
         figures = [f"{value:,}" for value in (one.median, one.p95, one.longest)]
-        made.add_row(word(one.part), one.unit, *figures, f"{one.limit:,}" if one.limit else "")
+        made.add_row(word(one.part), word(one.unit), *figures, f"{one.limit:,}" if one.limit else "")
     screen.show(Padding(made, (0, 0, 0, 1)))
     for finding in sorted(found.findings, key=lambda one: list(SIGNS).index(one.severity)):
         sign, style = SIGNS[finding.severity]
         places = word("at_row" if len(finding.rows) == 1 else "at_rows", rows=", ".join(map(str, finding.rows[:5])))
         rows = f"  ({places})" if finding.rows else ""
         part = f"{word(finding.part)}: " if finding.part else ""
-        screen.show(Text.assemble((f"{sign} ", style), part, finding.message, (rows, "dim")))
+        screen.show(Text.assemble((f"{sign} ", style), part, screen.sentence(finding.message), (rows, "dim")))
     if not found.findings:
         screen.done(word("nothing_found"))

@@ -33,6 +33,10 @@ METAVARS = {
     "report": "FILE",
     "valid": "SOURCE",
     "test": "SOURCE",
+    "unlabelled": "SOURCE",
+    "replay": "SOURCE",
+    "teacher": "MODEL",
+    "continue_from": "MODEL",
 }
 "what stands behind an option that is free text"
 
@@ -79,8 +83,8 @@ def option(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
 
 
 def option_type(annotation: Any) -> Any:
-    """The type a field has on the command line: mappings, tuples and choices are text, read by `value_of`."""
-    return annotation if annotation in (bool, int, float) else str
+    """The type a field has on the command line: a switch, or text that the section reads, so that it says what it takes."""
+    return bool if annotation is bool else str
 
 
 def metavar(name: str, annotation: Any) -> str | None:

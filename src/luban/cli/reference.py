@@ -23,14 +23,16 @@ One verb a stage. This page is written by `python -m luban.cli.reference docs` f
 where it is stale.
 
 Every verb knows `--json` (one machine-readable object on stdout and nothing else; `predict` writes one a line), `--lang en|zh`
-(otherwise `LUBAN_LANG`, then the locale; option help is English) and `--help`. Exit codes: 0 done; 1 a gate or check failed; 2 wrong use or bad
-input; 130 interrupted. Progress and remarks go to stderr. `luban --install-completion` sets up the shell's completion.
+(otherwise `LUBAN_LANG`, then the locale; option help is English) and `--help`. Exit codes: 0 done; 1 a gate or check
+failed; 2 wrong use or bad input; 130 interrupted. Progress and remarks go to stderr. `luban --install-completion` sets
+up the shell's completion.
 `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_ENDPOINT` are honoured. There is no telemetry.
 
-A verb that fails says on stderr, in the language of the run, what happened, what was expected and what to do. With `--json` stdout
-gets the same as one object, in `predict` as its last line; `file`, `row` and `column` are there where they are known:
+A verb that fails says on stderr, in the language of the run, what happened, what was expected and what to do. With
+`--json` stdout gets the same as one object, in `predict` as its last line; `file`, `row` and `column` are there where
+they are known:
 
-    {"error": {"happened": "the row has 3 cells.", "expected": "2 were expected.", "remedy": "...", "file": "bad.csv", "row": 3}}
+    {"error": {"happened": "the row has 3 cells.", "expected": "2 were expected.", "remedy": "", "file": "a.csv", "row": 3}}
 """
 EVERYWHERE = {"as_json", "lang", "help"}
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from luban.chinese import in_chinese
+from luban.chinese import in_chinese, translated
 from luban.cli.words import word
 from luban.errors import LubanError
 
@@ -40,6 +40,10 @@ class Screen:
     def word(self, key: str, **values: Any) -> str:
         """A text of `words` in this screen's language."""
         return word(key, self.language, **values)
+
+    def sentence(self, text: str) -> str:
+        """A sentence of an error or a finding in this screen's language."""
+        return text if self.language == "en" else translated(text)
 
     def show(self, *what: RenderableType) -> None:
         """A result for people, on stdout; nothing where the result is the JSON object."""

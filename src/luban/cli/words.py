@@ -74,6 +74,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "limit": ("limit", "上限"),
     "at_row": ("row {rows}", "第 {rows} 行"),
     "at_rows": ("rows {rows}", "第 {rows} 行"),
+    "characters": ("characters", "字符"),
+    "sub-words": ("sub-words", "子词"),
     "nothing_found": ("Nothing wrong was found.", "没有发现问题。"),
     # training
     "training": ("training", "训练"),
