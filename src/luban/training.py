@@ -96,6 +96,9 @@ class Objective(ABC):
         loss.backward()
         return float(loss.detach())
 
+    def stepped(self, done: int, total: int) -> None:  # noqa: B027 - most objectives have nothing to do then
+        """Called after each step, while its gradients are still there; ``done`` of ``total`` steps are taken."""
+
 
 class TaskLoss(Objective):
     """The loss of the task itself, with label smoothing where it applies; matrix products in bf16 where asked."""
@@ -174,12 +177,12 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on: weights, optimiser, position and the generators of random numbers."""
+        """All that is needed to go on: the weights that learn, optimiser, position and the generators of random numbers."""
         generators = {"rng": torch.get_rng_state()}
         if self.device.type == "cuda":
             generators["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         return {
-            "model": self.model.state_dict(),
+            "model": learnt(self.model),
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
             "losses": list(self.losses),
@@ -188,7 +191,7 @@ class Learner:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`."""
-        self.model.load_state_dict(state["model"])
+        recall(self.model, state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.done = int(state["done"])
         self.losses = list(state["losses"])
@@ -206,8 +209,9 @@ class Learner:
         if not math.isfinite(norm) or not math.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss} (gradient norm {norm}) at step {self.done + 1}")
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
         self.done += 1
+        self.objective.stepped(self.done, self.total)
+        self.optimiser.zero_grad(set_to_none=True)
         self.losses.append(loss)
         tokens = sum(self.lengths[i] for i in batch)
         return Step(self.done, self.total, epoch, loss, self.schedule.rate * factor, len(batch), tokens, norm)
@@ -225,6 +229,20 @@ class Learner:
         targets = torch.from_numpy(padded_targets(chosen)).to(self.device)
         weights = torch.tensor([example.weight for example in chosen], device=self.device)
         return Part(self.feed(rows), targets, weights, tuple(rows))
+
+
+def learnt(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes: the model's state without the parameters that do not learn."""
+    still = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in still}
+
+
+def recall(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Give a model back what `learnt` took of it; raises `KeyError` where that is not the whole of it."""
+    found = model.load_state_dict(state, strict=False)
+    lacking = sorted(learnt(model).keys() & set(found.missing_keys)) + found.unexpected_keys
+    if lacking:
+        raise KeyError(f"the state and the model differ in {', '.join(lacking[:3])}")
 
 
 def collated(model: nn.Module, examples: Sequence[Example], pad_id: int) -> Feed:

@@ -1,7 +1,7 @@
 """What a run will take, measured on its own longest batch before it starts; chooses the micro-batch that fits.
 
 Memory is counted, not guessed: the bytes autograd saves for the backward pass of the longest row, scaled to a micro-batch,
-plus weights, gradients and AdamW's two moments. Time is that of two real batches, times the padded sub-words to come.
+plus weights and, for those that learn, gradients and AdamW's two moments. Time is that of two real batches, times the padded sub-words to come.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def forecast(learner: Learner, memory: float) -> Forecast:
     ``memory``: GiB allowed, 0 for what is free; raises `ConfigError` where not even one row fits.
     """
     longest = max(range(len(learner.lengths)), key=lambda i: learner.lengths[i])
-    fixed = 4 * sum(p.numel() * p.element_size() for p in learner.model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in learner.model.parameters())
+    # What learns has a gradient and AdamW's two moments beside it; they are still to come, the weights are held already.
+    growing = 3 * sum(p.numel() * p.element_size() for p in learner.model.parameters() if p.requires_grad)
+    fixed = weights + growing
     saved = saved_bytes(learner, [longest])
     allowed = memory * 2**30 if memory else SHARE * free_memory() + resident()
     fits = int((allowed - fixed) / max(1, saved) * learner.lengths[longest])
@@ -52,8 +55,7 @@ def forecast(learner: Learner, memory: float) -> Forecast:
     order = learner.order(0)
     seconds = _seconds(learner, order)
     padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
-    weights = fixed // 4  # held already; gradients and AdamW's moments are still to come
-    peak = int(resident() + fixed - weights + saved * padded / learner.lengths[longest])
+    peak = int(resident() + growing + saved * padded / learner.lengths[longest])
     note = f"micro-batch lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
     return Forecast(seconds, peak, learner.total, micro, note)
 

@@ -23,7 +23,7 @@ from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.probe import may_average, start_head
 from luban.stages.train.sinks import Curves
-from luban.training import Learner, Schedule
+from luban.training import Learner, Schedule, learnt, recall
 
 CHECKPOINT_SECONDS = 120.0
 "an interrupted run loses at most this much, besides what it lost at the last epoch's end"
@@ -35,7 +35,8 @@ class Run:
 
     ``progress`` is what a resumed run must remember: ``history`` of dev scores, the ``best`` of them, and for how many
     evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`); and the
-    micro-batch, because other sums in another order are other weights.
+    micro-batch, because other sums in another order are other weights. ``parameters`` counts those that were trained
+    and all of the model that came out.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Run:
     progress: dict[str, Any] = field(
         default_factory=lambda: {"history": [], "best": None, "stale": 0, "averages": False, "micro_tokens": 0}
     )
+    parameters: dict[str, int] = field(default_factory=dict)
 
     def fine_tune(self, model: nn.Module, material: Material, plan: Schedule) -> nn.Module:
         """Train the model; returns the plain model, with its best weights where there are validation rows to choose by."""
@@ -61,7 +63,7 @@ class Run:
             trained.step,
             plan,
             material.examples,
-            objective=compose(self.config, material, plan),
+            objective=trained.around(compose(self.config, material, plan)),
             feed=trained.feed,
             whole=trained.whole,
         )
@@ -74,8 +76,10 @@ class Run:
         with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
             self._loop(learner, trained.whole, material, (checkpoint, curves))
         if self.progress["best"] is not None:
-            trained.whole.load_state_dict(checkpoint.best())
+            recall(trained.whole, checkpoint.best())
+        learn = sum(p.numel() for p in trained.whole.parameters() if p.requires_grad)
         plain: nn.Module = method.finish(trained)
+        self.parameters = {"trained": learn, "all": sum(p.numel() for p in plain.parameters())}
         return plain
 
     def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
@@ -108,7 +112,7 @@ class Run:
             scores = dev_scores(whole, material)
             curves.log({f"valid/{name}": value for name, value in scores.items()}, event.done)
             if self._judge(event, scores, material.task.main_score, learner.mean_loss()):
-                checkpoint.save_best(whole.state_dict())
+                checkpoint.save_best(learnt(whole))
             checkpoint.save(learner.state(), self.progress)
             saved = time.monotonic()
             self.watch(replace(event, extra=scores))

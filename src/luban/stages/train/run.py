@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +43,18 @@ def train(
     """
     from luban.stages.train.loop import Run
     from luban.stages.train.material import encode
+    from luban.stages.train.methods import METHODS
+    from luban.stages.train.methods.base import BESIDE
     from luban.stages.train.model import build
     from luban.stages.train.recipe import schedule
 
     check_target(out)
-    _check_method(config, data.task)
+    _check_method(config, data.task, base.path)
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
-    material = encode(data, base, config)
+    work = Path(f"{out}.run") / "work"
+    method = METHODS[config.method]
+    material = encode(data, replace(base, path=method.reader(base.path, config, work)), config)
     plan = schedule(config, material.task, len(material.examples))
     set_threads(config.threads)
     model = build(base.path, material.task, dropout=_dropout(config), seed=config.seed)
@@ -72,22 +76,31 @@ def train(
             temperature=task.calibration.temperature, mean=task.calibration.mean, spread=task.calibration.spread
         ),
         scores={"valid": scores},
-        notes={"seconds": round(time.perf_counter() - start, 1), "history": history},
+        notes={"seconds": round(time.perf_counter() - start, 1), "history": history, "parameters": run.parameters},
     )
-    folder = write(out, manifest, lambda work: _fill(work, predictor, material, config, history))
+
+    def fill(place: Path) -> None:
+        _fill(place, predictor, material, config, history)
+        if (work / BESIDE).is_dir():
+            shutil.copytree(work / BESIDE, place, dirs_exist_ok=True)
+
+    folder = write(out, manifest, fill)
     Predictor.open(folder, stage="train")
+    method.check(folder, base.path)
     _forget(run.path)
     return folder
 
 
-def _check_method(config: TrainConfig, task: str) -> None:
-    """Raises `UnknownName` for a method there is not, `ConfigError` for a task that it cannot train."""
+def _check_method(config: TrainConfig, task: str, base: Path) -> None:
+    """Raises `UnknownName` for a method there is not, `ConfigError` for a task or a base that it cannot train."""
     from luban.stages.train.methods import METHODS
 
     reason = METHODS[config.method].refused(config, task)
     if reason:
         able = [name for name in METHODS if not METHODS[name].refused(config, task)]
         raise ConfigError(reason, f"Methods for {task}: {', '.join(able)}.", "Choose one of them with --method.")
+    if (why := METHODS[config.method].unfit(config, base))[0]:
+        raise ConfigError(*why)
 
 
 def _finish(model: nn.Module, material: Material) -> tuple[Task, dict[str, float], Predictor]:

@@ -6,6 +6,7 @@ A method changes neither the loss (`stages/train/objectives`) nor the rows: thos
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,20 +14,32 @@ from typing import ClassVar
 from torch import nn
 
 from luban.config import TrainConfig
+from luban.folder import Folder
 from luban.stages.train.material import Material
-from luban.training import Feed, collated
+from luban.training import Feed, Objective, collated
+
+
+BESIDE = "beside"
+"folder in ``work`` whose files go into the model folder beside the model"
+
+
+def unchanged(objective: Objective) -> Objective:
+    """The objective as it is."""
+    return objective
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A model set up to learn: ``whole`` answers and is saved, ``step`` is what a step runs, ``feed`` gives its inputs.
 
-    ``whole`` and ``step`` share their parameters; they are one model where a method makes no difference.
+    ``whole`` and ``step`` share their parameters; they are one model where a method makes no difference. ``around`` adds
+    to the objective what the method itself asks of a step.
     """
 
     whole: nn.Module
     step: nn.Module
     feed: Feed
+    around: Callable[[Objective], Objective] = unchanged
 
 
 class Method(ABC):
@@ -38,6 +51,23 @@ class Method(ABC):
     def refused(cls, config: TrainConfig, task: str) -> str:
         """Why this task cannot be trained so: one sentence, empty where it can; asked before any work."""
         return ""
+
+    @classmethod
+    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
+        """Why this base cannot be trained so, as the three sentences of an error, the first empty where it can.
+
+        Asked before any work, of the folder of a base.
+        """
+        return "", "", ""
+
+    @classmethod
+    def reader(cls, base: Path, config: TrainConfig, work: Path) -> Path:
+        """The folder whose tokenizer reads the rows, and goes into the model folder: the base's, where nothing is added."""
+        return base
+
+    @classmethod
+    def check(cls, folder: Folder, base: Path) -> None:  # noqa: B027 - the plain model is re-run for every method
+        """Load from disk what the method wrote beside the model and re-run the golden rows; raises `ParityError`."""
 
     @abstractmethod
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
