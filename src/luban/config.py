@@ -31,6 +31,10 @@ class PrepareConfig(Section):
     test: str = Field("", description="separate test rows; empty: the folder's test part, if any")
     columns: Mapping[str, str] = Field({}, description="canonical name to column name, such as text=body")
     clean: bool = Field(True, description="normalise Unicode and white space, strip HTML and control characters")
+    unlabelled: str = Field("", description="more rows, whose labels are not known: a teacher's answers stand for them")
+    replay: str = Field(
+        "", description="rows that the model to continue was trained from, so that it keeps what it knew"
+    )
     drop_duplicates: bool = Field(False, description="reject exact duplicates (text and label) within a part")
     valid_share: float = Field(
         0.1, gt=0, lt=0.9, description="share of rows split off where no validation rows are given"
@@ -62,12 +66,69 @@ class TrainConfig(Section):
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder; -1: by task")
     smoothing: float = Field(-1, ge=-1, lt=1, description="label smoothing; -1: by task")
+    adversarial: Literal["none", "fgm", "pgd", "freelb"] = Field(
+        "none", description="learn from the worst nearby embeddings too, found in one step (fgm) or several"
+    )
+    adversarial_radius: float = Field(
+        0.1, gt=0, le=1, description="how far they may lie, as a share of the norm of a row's embeddings"
+    )
+    adversarial_steps: int = Field(3, ge=1, description="steps of pgd and freelb")
+    rdrop: float = Field(0, ge=0, description="weight of R-Drop: two passes with other dropout are to agree; 0: off")
+    mixup: float = Field(0, ge=0, description="alpha of mixup: rows are mixed in pairs before the head; 0: off")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="what a row counts for: the same, or the more the rarer its class"
+    )
+    focal: float = Field(0, ge=0, description="gamma of the focal loss: sure answers count less; 0: off")
+    gce: float = Field(
+        0, ge=0, le=1, description="q of the generalised cross-entropy: unlikely labels pull less; 0: off"
+    )
+    noisy: Literal["none", "keep", "weigh", "drop"] = Field(
+        "none", description="labels that look wrong: not looked for, only reported, weighed down, or left out"
+    )
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
     pooling: Literal["auto", "first", "mean"] = Field(
         "auto",
         description="what a classifier reads: the first token or the mean of all; auto tries both on the frozen base",
     )
     probe: bool = Field(True, description="start the head from a linear probe on the frozen features")
+    teacher: str = Field("", description="model to learn from as well: a model folder, or a base that has a head")
+    student_layers: int = Field(
+        0, ge=0, description="start from a copy of the teacher with so many of its layers; 0: from the base"
+    )
+    distil_weight: float = Field(
+        0.5, ge=0, le=1, description="what the teacher's (or continued model's) answer counts beside a row's label"
+    )
+    distil_temperature: float = Field(
+        2.0, gt=0, description="softens both answers: above 1 the unlikely labels count more"
+    )
+    distil_hidden: float = Field(0, ge=0, description="weight of being like the teacher's hidden states; 0: off")
+    distil_attention: float = Field(0, ge=0, description="weight of attending like the teacher; 0: off")
+    continue_from: str = Field("", description="model folder that learns the rows in addition to what it knows")
+    replay_rows: int = Field(
+        -1,
+        ge=-1,
+        description="rows of replay to learn again, balanced over their labels; -1: as many as there are new ones",
+    )
+    max_forget: float = Field(
+        0.01, ge=0, le=1, description="largest drop of the score on old rows with which a continued model is kept"
+    )
+    contrast_temperature: float = Field(
+        0.05, gt=0, le=1, description="divides the cosines an embedding model learns from; smaller: the nearest count most"
+    )
+    symmetric: bool = Field(False, description="embedding: find the query of a passage as well")
+    dimensions: tuple[int, ...] = Field(
+        (), description="embedding: sizes its vectors may be cut to, such as 256,128,64"
+    )
+    negatives: int = Field(
+        0, ge=0, description="hard negatives found for each row: embedding by the model itself, rerank by shared words"
+    )
+    negatives_from: int = Field(1, ge=1, description="best rank, among the wrong passages, that they are taken from")
+    negatives_to: int = Field(50, ge=1, description="worst rank that they are taken from")
+    negatives_margin: float = Field(
+        0.05, ge=0, le=2, description="how far below the right passage's cosine they must stay: a nearer one may be right"
+    )
+    query_prefix: str = Field("auto", description="stands before each query that is embedded; auto: as the base was taught")
+    passage_prefix: str = Field("auto", description="stands before each passage that is embedded")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic of the matrix products; auto asks the processor"
     )
@@ -79,6 +140,18 @@ class TrainConfig(Section):
     )
     log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(("tensorboard",), description="where curves go")
     seed: int = Field(13, description="seed of order, dropout and head")
+
+    @property
+    def start(self) -> str:
+        """What training starts from: the model to continue, the teacher that a student is a copy of, or the base."""
+        return self.continue_from or (self.teacher if self.student_layers else self.base)
+
+    @field_validator("dimensions")
+    @classmethod
+    def _at_least_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size < 1 for size in value):
+            raise ValueError("Whole numbers from 1 on are expected, joined by commas.")
+        return value
 
     @field_validator("dropout", "smoothing")
     @classmethod

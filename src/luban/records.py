@@ -31,6 +31,8 @@ class Prediction:
     ``label``/``score``/``scores``: the class, its probability, and every class's probability.
     ``labels``: several classes at once (multi-label). ``entities``: tagged spans. ``value``: a number (regression).
     ``tokens``: sub-words read; ``truncated``: some of the text was not read; ``windows``: pieces a long text was read in.
+    ``embedding``: the text's vector, of length 1; ``passages``: those of the passages it was asked with (used by metrics, not
+    written to JSON). ``relevance``: how well each passage answers the query, in their order, 0 to 1.
     ``tags``: one tag a word for a tagger (used by metrics, not written to JSON).
     """
 
@@ -40,11 +42,14 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     entities: tuple[Entity, ...] | None = None
     value: float | None = None
+    embedding: tuple[float, ...] | None = None
+    relevance: tuple[float, ...] | None = None
     tokens: int = 0
     windows: int = 1
     truncated: bool = False
     id: str | None = None
     tags: tuple[str, ...] | None = None
+    passages: tuple[tuple[float, ...], ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object `luban predict --json` writes: no field that is not set, ``truncated`` only where true."""
@@ -53,8 +58,9 @@ class Prediction:
             value = getattr(self, name)
             if value is not None:
                 out[name] = dict(value) if isinstance(value, Mapping) else value
-        if self.labels is not None:
-            out["labels"] = list(self.labels)
+        for name in ("labels", "embedding", "relevance"):
+            if getattr(self, name) is not None:
+                out[name] = list(getattr(self, name))
         if self.entities is not None:
             out["entities"] = [asdict(entity) for entity in self.entities]
         if self.truncated:
@@ -167,6 +173,7 @@ class Prepared:
 
     ``columns``: canonical name to the column it was read from. ``fingerprint``: hash of all parts' canonical rows.
     ``notes``: what the check found, for the manifest. ``test`` is empty where there is no test part.
+    ``unlabelled``: rows without a target; ``replay``: the rows an older model was trained from, split in the same way.
     """
 
     task: str
@@ -178,3 +185,5 @@ class Prepared:
     columns: Mapping[str, str]
     fingerprint: str
     notes: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Rows = ()
+    replay: Prepared | None = None

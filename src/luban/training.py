@@ -18,7 +18,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from luban.encoding import IGNORE, Window, collate
+from luban.outputs import answers_of
 from luban.records import EpochEnd, Step
-from luban.tasks.base import Task, logits_of
+from luban.tasks.base import Task
 
 Feed = Callable[[Sequence[int]], dict[str, torch.Tensor]]
 "the model's inputs for these examples, padded to the longest, on the model's device"
@@ -39,11 +40,23 @@ BUCKET = 64
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One window to learn from; ``weight`` is what it counts in the mean loss."""
+    """One window to learn from; ``weight`` is what it counts in the mean loss.
+
+    ``row``: which of the run's rows it is a piece of; ``labelled``: whether ``target`` says anything. ``beside``: windows that
+    are read apart in the same step (a query's passages); the model's answers then stand one a window, row by row.
+    """
 
     window: Window
     target: NDArray[Any]
     weight: float
+    row: int = -1
+    labelled: bool = True
+    beside: tuple[Window, ...] = ()
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Every window of it, in the order of the model's answers."""
+        return (self.window, *self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,12 @@ class Part:
 
 
 class Objective(ABC):
-    """What a step makes smaller; an objective may stand around another and add to it."""
+    """What a step makes smaller; an objective may stand around another and add to it.
+
+    ``whole_batch``: a row's loss depends on the batch's other rows, so that there are no micro-batches.
+    """
+
+    whole_batch: bool = False
 
     @abstractmethod
     def logits(self, model: nn.Module, part: Part) -> torch.Tensor:
@@ -105,11 +123,12 @@ class TaskLoss(Objective):
 
     def __init__(self, task: Task, *, smoothing: float = 0.0, bf16: bool = False) -> None:
         self.task, self.smoothing, self.bf16 = task, smoothing, bf16
+        self.whole_batch = task.whole_batch
 
     def logits(self, model: nn.Module, part: Part) -> torch.Tensor:
         with torch.autocast(part.targets.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            output = model(**part.inputs)
-        return logits_of(output).float()
+            answers = answers_of(model, part.inputs)
+        return answers.float()
 
     def of(self, logits: torch.Tensor, part: Part) -> torch.Tensor:
         return self.task.loss(logits, part.targets, part.weights, self.smoothing)
@@ -133,14 +152,19 @@ class Learner:
     ) -> None:
         self.model, self.schedule, self.examples = model, schedule, examples
         self.objective, self.feed = objective, feed
-        self.lengths = [len(example.window.ids) for example in examples]
+        self.lengths = [max(len(w.ids) for w in example.windows) * len(example.windows) for example in examples]
         self.device = next(model.parameters()).device
         self.optimiser = torch.optim.AdamW(parameter_groups(whole or model, schedule), fused=True)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        per_epoch = len(self.order(0))
-        self.total = max(1, math.ceil(per_epoch * schedule.epochs))
         self.done = 0
         self.losses: list[float] = []
+        self.allow(schedule.micro_tokens)
+
+    def allow(self, tokens: int) -> None:
+        """Hold at most ``tokens`` padded sub-words at a time: in micro-batches, or where those cannot be, in smaller batches."""
+        most = min(self.schedule.batch_tokens, tokens) if self.objective.whole_batch else self.schedule.batch_tokens
+        self.schedule = replace(self.schedule, micro_tokens=tokens, batch_tokens=most)
+        self.total = max(1, math.ceil(len(self.order(0)) * self.schedule.epochs))
 
     def order(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, as indices of examples."""
@@ -220,7 +244,9 @@ class Learner:
         """Gradients of the batch's mean loss, micro-batch by micro-batch; returns that loss."""
         whole = sum(self.examples[i].weight for i in batch)
         total = 0.0
-        for part in micro_batches(batch, self.lengths, self.schedule.micro_tokens):
+        tokens = self.schedule.micro_tokens
+        parts = [list(batch)] if self.objective.whole_batch else micro_batches(batch, self.lengths, tokens)
+        for part in parts:
             total += self.objective.backward(self.model, self._part(part), whole)
         return total
 
@@ -251,7 +277,7 @@ def collated(model: nn.Module, examples: Sequence[Example], pad_id: int) -> Feed
     device = next(model.parameters()).device
 
     def feed(rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        arrays = collate([examples[i].window for i in rows], pad_id)
+        arrays = collate([window for i in rows for window in examples[i].windows], pad_id)
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name in takes}
 
     return feed
@@ -264,12 +290,13 @@ def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any
     Howard & Ruder 2018); embeddings count as the layer below the first.
     """
     prefix = cast(str, getattr(model, "base_model_prefix", ""))
+    start = f"{prefix}." if hasattr(model, prefix) else ""  # an encoder alone is all body
     depth = int(getattr(getattr(model, "config", None), "num_hidden_layers", 0) or 0)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if name.startswith(f"{prefix}.") and ".pooler." not in name:
+        if name.startswith(start) and ".pooler." not in name:
             rate = schedule.rate * schedule.layer_decay ** (depth - layer_of(name))
         else:
             rate = schedule.head_rate
@@ -323,12 +350,12 @@ def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> 
 
 
 def padded_targets(examples: Sequence[Example]) -> NDArray[Any]:
-    """Targets of a micro-batch in one array; those of taggers are padded with `IGNORE` to the longest window."""
+    """Targets of a micro-batch in one array; lists of different lengths (tags, passages) are padded with `IGNORE`."""
     first = examples[0].target
-    if first.ndim == 0 or len(first) != len(examples[0].window.ids) or first.dtype != np.int64:
+    if first.ndim == 0:
         return np.stack([example.target for example in examples])
     longest = max(len(example.target) for example in examples)
-    out = np.full((len(examples), longest), IGNORE, dtype=np.int64)
+    out = np.full((len(examples), longest), IGNORE, dtype=first.dtype)
     for i, example in enumerate(examples):
         out[i, : len(example.target)] = example.target
     return out

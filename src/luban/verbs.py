@@ -62,7 +62,7 @@ def fit(rows: Prepared, config: TrainConfig, out: str | Path, *, name: str = "",
     from luban import bases
     from luban.stages.train import train as trained
 
-    return trained(rows, bases.find(config.base), config, Path(out), name=name, watch=watch)
+    return trained(rows, bases.find(config.start), config, Path(out), name=name, watch=watch)
 
 
 def loaded(config: PrepareConfig, task: str) -> Loaded:
@@ -180,7 +180,7 @@ def contest(a: Folder, b: Folder, rows: Labelled, config: EvaluateConfig, *, wat
     from luban.stages.evaluate import check_known
     from luban.stages.evaluate import compare as compared
 
-    for folder in (a, b):
+    for folder in (a, b) if a.manifest.task == b.manifest.task else ():
         check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
     return compared(a, b, rows.rows, config, watch=watch)
 

@@ -53,8 +53,8 @@ def load(
     parts: dict[str, Part] = {}
     columns: dict[str, str] = {}
     notes: dict[str, Any] = {"files": {}}
-    for name, tables in opened.tables.items():
-        part = name or "train"
+    for name in sorted(opened.tables, key=_place):
+        tables, part = opened.tables[name], name or "train"
         if part not in PARTS:
             notes.setdefault("parts_passed_over", []).append(part)
             continue
@@ -72,6 +72,11 @@ def load(
             file=source,
         )
     return Loaded(task.name, source, parts, columns, notes, whole="" in opened.tables)
+
+
+def _place(part: str) -> int:
+    """Where a part comes when parts are listed: train, valid, test, then any other."""
+    return PARTS.index(part) if part in PARTS else len(PARTS)
 
 
 def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
@@ -102,14 +107,16 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
             "Name the file to train on as the source (and --valid, --test for others).",
             file=config.source,
         )
-    seen = sum(part.seen for part in parts.values())
+    unlabelled = _whole(load(config.unlabelled, task, config=config, labelled=False)) if config.unlabelled else Part([])
+    seen = sum(part.seen for part in parts.values()) + unlabelled.seen
     if config.drop_duplicates:
         parts = {name: _unique(part, name, config.source) for name, part in parts.items()}
     parts = {name: _labelled(part, name, parts["train"]) for name, part in parts.items()}
-    rejects = tuple(reject for part in parts.values() for reject in part.rejects)
+    rejects = tuple(reject for part in (*parts.values(), unlabelled) for reject in part.rejects)
     _learnable(parts["train"].rows, task, config.source)
     train, valid, test = _parted(parts, config)
     rows = {"train": len(train), "valid": len(valid), "test": len(test)}
+    rows |= {"unlabelled": len(unlabelled.rows)} if config.unlabelled else {}
     assert seen == sum(rows.values()) + len(rejects), "a row was lost"
     notes |= {
         "sample": [dict(row) for row in _first(train, 3)],
@@ -120,9 +127,18 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
         "section": config.model_dump(mode="json"),
     }
+    more = [unlabelled.rows] if config.unlabelled else []
+    told = fingerprint(train, valid, test, *more)
+    replay = prepare(replayed(config), task) if config.replay else None
     return Prepared(
-        task.name, config.source, train, valid, test, rejects, loaded.columns, fingerprint(train, valid, test), notes
+        task.name, config.source, train, valid, test, rejects, loaded.columns, told, notes, unlabelled.rows, replay
     )
+
+
+def replayed(config: PrepareConfig) -> PrepareConfig:
+    """How the rows of ``replay`` are read: as they were when the older model learnt them, where it had the same options."""
+    alone = {"source": config.replay, "replay": "", "unlabelled": "", "valid": "", "test": ""}
+    return config.model_copy(update=alone)
 
 
 def fingerprint(*parts: Rows) -> str:
@@ -191,6 +207,15 @@ def _only(loaded: Loaded, name: str) -> Part:
         "Name one file.",
         file=loaded.source,
     )
+
+
+def _whole(loaded: Loaded) -> Part:
+    """All rows of a source in one part, whatever its parts are called."""
+    parts = list(loaded.parts.values())
+    if len(parts) == 1:
+        return parts[0]
+    rows = [row for part in parts for row in each(part.rows)]
+    return Part(rows, rejects=loaded.rejects, seen=sum(part.seen for part in parts))
 
 
 def _unique(part: Part, name: str, source: str) -> Part:

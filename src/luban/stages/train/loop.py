@@ -19,6 +19,7 @@ from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.methods import METHODS
+from luban.stages.train.mining import with_negatives
 from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.probe import may_average, start_head
@@ -57,6 +58,7 @@ class Run:
             self.progress = kept
             plan = replace(plan, micro_tokens=kept["micro_tokens"])
         self._begin(model, material, fresh=kept is None)
+        material = with_negatives(model, material, self.config)
         method = METHODS[self.config.method]()
         trained = method.begin(model, material, self.config, self.path / "work")
         learner = Learner(
@@ -84,9 +86,12 @@ class Run:
 
     def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
         """Give the model its averaging layer where it has one, and in a fresh run its head."""
+        if material.task.embeds:
+            return
         if fresh and self.config.probe:
+            told = [example for example in material.examples if example.labelled]
             self.progress["averages"] = start_head(
-                model, material.task, material.examples, pad_id=material.encoder.pad_id, config=self.config
+                model, material.task, told, pad_id=material.encoder.pad_id, config=self.config
             )
             return
         if fresh:
@@ -98,6 +103,11 @@ class Run:
         if self._stale():
             return
         checkpoint, curves = kept_in
+        if material.task.embeds and material.valid and not self.progress["history"]:
+            # A base may search better than what few rows make of it: it is the first to be judged.
+            scores = dev_scores(whole, material)
+            if self._judge(EpochEnd(0, 0, learner.total), scores, material.task.main_score, 0.0):
+                checkpoint.save_best(learnt(whole))
         saved = time.monotonic()
         for event in _guarded(learner):
             if isinstance(event, Step):
@@ -121,7 +131,7 @@ class Run:
 
     def _judge(self, event: EpochEnd, scores: dict[str, float], main: str, loss: float) -> bool:
         """Remember the scores; returns whether they are the best so far."""
-        self.progress["history"].append({"epoch": event.epoch, "step": event.done, "loss": loss, **scores})
+        self.progress["history"].append({"epoch": event.epoch, "step": event.done, **({"loss": loss} if event.done else {}), **scores})
         if main not in scores:
             return False
         better = self.progress["best"] is None or scores[main] > self.progress["best"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from luban.bases import Base
 from luban.config import TrainConfig
-from luban.encoding import Encoded, TextEncoder
+from luban.encoding import IGNORE, Encoded, TextEncoder, Window
 from luban.errors import ConfigError, DataError
 from luban.predict import Predictor
 from luban.records import Prepared, Rows
@@ -19,6 +23,7 @@ from luban.tasks.base import Task
 if TYPE_CHECKING:
     from torch import nn
 
+    from luban.stages.train.teacher import Lesson
     from luban.training import Example
 
 SHORTEST = 8
@@ -27,7 +32,11 @@ SHORTEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Rows, encoded once: what a run learns from and what it is watched on."""
+    """Rows, encoded once: what a run learns from and what it is watched on.
+
+    ``examples`` are the windows of ``rows`` (`Example.row` counts in them); unlabelled ones come last. ``lesson``: what a
+    teacher has to say of them.
+    """
 
     task: Task
     encoder: TextEncoder
@@ -37,12 +46,15 @@ class Material:
     base: Path
     rows: Rows
     drift: dict[str, Any]
+    lesson: Lesson | None = None
 
 
-def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
-    """Task, encoder and encoded windows of the prepared rows; raises `DataError` where there is nothing to learn."""
+def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None = None) -> Material:
+    """Encoder and encoded windows of the prepared rows; raises `DataError` where there is nothing to learn.
+
+    ``task``: where its labels are not simply those of the training rows.
+    """
     from luban.stages.train.recipe import lengths_of, window_length
-    from luban.training import Example
 
     if len(data.train) == 0:
         raise DataError(
@@ -54,7 +66,9 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
             f"A window holds at least {SHORTEST} sub-words.",
             "Set it higher, or 0.",
         )
-    task: Task = TASKS[data.task].fit(data.train)
+    task = task or TASKS[data.task].fit(data.train)
+    assert task is not None
+    task = task.for_run(config, base)
     encoder = TextEncoder.open(base.path, limit=config.max_length or None)
     rows = list(data.train)
     encoded = [task.encode(row, encoder) for row in rows]
@@ -65,16 +79,42 @@ def encode(data: Prepared, base: Base, config: TrainConfig) -> Material:
         encoded = [
             e if n <= length else task.encode(r, encoder) for e, n, r in zip(encoded, lengths, rows, strict=True)
         ]
+    unlabelled = list(data.unlabelled)
+    examples = examples_of(task, rows, encoded)
+    examples += examples_of(task, unlabelled, [task.encode(row, encoder) for row in unlabelled], after=len(rows))
+    valid = list(data.valid)
+    encoded_valid = [task.encode(row, encoder) for row in valid]
+    drift = sketch(rows, encoded)
+    return Material(task, encoder, examples, valid, encoded_valid, base.path, [*rows, *unlabelled], drift)
+
+
+def examples_of(task: Task, rows: Rows, encoded: Sequence[Encoded], *, after: int | None = None) -> list[Example]:
+    """The windows of the rows with what the head should say; ``after`` so many labelled rows, these have no labels."""
+    from luban.training import Example
+
     examples = []
-    for row, one in zip(rows, encoded, strict=True):
-        for window, target in zip(one.windows, task.targets(row, one), strict=True):
+    for number, (row, one) in enumerate(zip(rows, encoded, strict=True), after or 0):
+        targets = task.targets(row, one) if after is None else [unknown(task, window) for window in one.windows]
+        if one.apart:
+            first, *beside = (one.windows[part][0] for part in one.of_each())
+            examples.append(Example(first, targets[0], 1.0, number, after is None, tuple(beside)))
+            continue
+        for window, target in zip(one.windows, targets, strict=True):
             heads = window.heads
             weight = window.weight if heads is None else float(len(heads))
             if weight > 0:
-                examples.append(Example(window, target, weight))
-    valid = list(data.valid)
-    encoded_valid = [task.encode(row, encoder) for row in valid]
-    return Material(task, encoder, examples, valid, encoded_valid, base.path, rows, sketch(rows, encoded))
+                examples.append(Example(window, target, weight, number, after is None))
+    return examples
+
+
+def unknown(task: Task, window: Window) -> NDArray[Any]:
+    """Stands where a target is not known; the task's own loss does not count it."""
+    if task.tags_words:
+        return np.full(len(window.ids), IGNORE, dtype=np.int64)
+    if not task.labels:
+        return np.array(0, dtype=np.float32)
+    one_of_many = task.main_score == "accuracy"
+    return np.array(0, dtype=np.int64) if one_of_many else np.zeros(len(task.labels), dtype=np.float32)
 
 
 def dev_scores(model: nn.Module, material: Material) -> dict[str, float]:

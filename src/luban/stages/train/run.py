@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from luban.bases import Base
 from luban.config import TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_target, made_by, write, write_golden, write_text
-from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical, check_name
+from luban.manifest import CalibrationInfo, Manifest, canonical, check_name
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared, Watch, unwatched
 from luban.tasks.base import Task
@@ -45,21 +45,25 @@ def train(
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
     from luban.stages.train.methods.base import BESIDE
-    from luban.stages.train.model import build
+    from luban.stages.train.origin import origin_of
     from luban.stages.train.recipe import schedule
 
     check_target(out)
     _check_method(config, data.task, base.path)
+    _check_objectives(config, data)
+    origin = origin_of(data, base, config)
+    data, config = origin.data, origin.config
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
     work = Path(f"{out}.run") / "work"
     method = METHODS[config.method]
-    material = encode(data, replace(base, path=method.reader(base.path, config, work)), config)
+    material = encode(data, replace(base, path=method.reader(base.path, config, work)), config, task=origin.task)
     plan = schedule(config, material.task, len(material.examples))
     set_threads(config.threads)
-    model = build(base.path, material.task, dropout=_dropout(config), seed=config.seed)
-    run = Run(Path(f"{out}.run"), _key(data, base, config), config, watch)
-    model = run.fine_tune(model, material, plan)
+    material = origin.taught(material, work)
+    model = origin.model(material)
+    run = Run(Path(f"{out}.run"), _key(data, base, config, origin.notes), config, watch)
+    model = origin.plain(run.fine_tune(model, material, plan))
     history = run.progress["history"]
     task, scores, predictor = _finish(model, material)
     recipe = {**config.model_dump(mode="json"), "schedule": asdict(plan)}
@@ -68,15 +72,18 @@ def train(
         task=task.name,
         labels=task.labels,
         max_length=material.encoder.limit,
-        base=BaseInfo(name=base.name, revision=base.revision, hash=base.hash, licence=base.licence),
+        base=origin.root,
+        parent=origin.parent.manifest.fingerprint if origin.parent is not None else None,
         recipe=recipe,
         data=_data(data),
         thresholds=task.calibration.thresholds,
-        calibration=CalibrationInfo(
-            temperature=task.calibration.temperature, mean=task.calibration.mean, spread=task.calibration.spread
-        ),
+        calibration=_calibration(task),
+        settings=task.settings,
         scores={"valid": scores},
-        notes={"seconds": round(time.perf_counter() - start, 1), "history": history, "parameters": run.parameters},
+        notes={
+            "seconds": round(time.perf_counter() - start, 1), "history": history, "parameters": run.parameters,
+            **origin.notes,
+        },  # fmt: skip
     )
 
     def fill(place: Path) -> None:
@@ -101,6 +108,13 @@ def _check_method(config: TrainConfig, task: str, base: Path) -> None:
         raise ConfigError(reason, f"Methods for {task}: {', '.join(able)}.", "Choose one of them with --method.")
     if (why := METHODS[config.method].unfit(config, base))[0]:
         raise ConfigError(*why)
+
+
+def _check_objectives(config: TrainConfig, data: Prepared) -> None:
+    """Raises `ConfigError` for an option of the loss that these rows cannot take."""
+    from luban.stages.train.objectives.rules import check
+
+    check(config, data.task, data.train)
 
 
 def _finish(model: nn.Module, material: Material) -> tuple[Task, dict[str, float], Predictor]:
@@ -134,9 +148,20 @@ def _fill(
         predictor.task, material.valid or material.rows, synthetic=config.golden == "synthetic", seed=config.seed
     )
     write_golden(work, make_golden(predictor, rows))
+    told = predictor.task.companions(int(getattr(model.config, "hidden_size", 0)), predictor.encoder.limit)
+    for name, text in told.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        write_text(work / name, text)
     write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
     (work / "reports").mkdir()
     write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
+
+
+def _calibration(task: Task) -> CalibrationInfo:
+    kept = task.calibration
+    return CalibrationInfo(
+        temperature=kept.temperature, mean=kept.mean, spread=kept.spread, temperatures=kept.temperatures
+    )
 
 
 def _data(data: Prepared) -> dict[str, Any]:
@@ -145,15 +170,12 @@ def _data(data: Prepared) -> dict[str, Any]:
     return {**told, "prepare": dict(data.notes["section"])} if "section" in data.notes else told
 
 
-def _key(data: Prepared, base: Base, config: TrainConfig) -> str:
+def _key(data: Prepared, base: Base, config: TrainConfig, learnt_from: Mapping[str, Any]) -> str:
     # What changes no result may differ: a run that was killed for memory goes on with less of it.
     chosen = config.model_dump(mode="json", exclude={"threads", "memory", "log"})
     told = [data.fingerprint, data.task, base.hash or str(base.path), chosen, made_by().get("luban")]
+    told += [dict(learnt_from)] if learnt_from else []
     return hashlib.sha256(canonical(told).encode()).hexdigest()
-
-
-def _dropout(config: TrainConfig) -> float:
-    return 0.1 if config.dropout < 0 else config.dropout
 
 
 def set_threads(threads: int) -> None:
