@@ -38,7 +38,7 @@ def accuracy(features: Tensor, targets: Tensor, task: object, folds: int) -> flo
     for k in range(folds):
         seen, held = fold != k, fold == k
         probe = nn.Linear(features.shape[1], task.outputs)  # type: ignore[attr-defined]
-        fit(probe, features[seen], targets[seen], torch.ones(int(seen.sum())), task)  # type: ignore[arg-type]
+        fit(probe, features[seen], targets[seen], torch.ones(int(seen.sum())), task.loss)  # type: ignore[attr-defined]
         right.append((probe(features[held]).argmax(1) == targets[held]).float().mean().item())
     return sum(right) / len(right)
 

@@ -51,7 +51,7 @@ class Trial:
     note: str = ""
 
 
-CLASSIFY, TAG = "text-classification", "token-classification"
+CLASSIFY, TAG, JOINT = "text-classification", "token-classification", "intent-and-slots"
 SST, SNIPS, SENTI, THUC = "sent-en-sst2", "slu-en-snips", "sent-zh-chnsenticorp", "topic-zh-thucnews10"
 BANKING, CLUENER, TREC = "intent-en-banking77", "ner-zh-cluener", "topic-en-trec"
 E5 = "e5-small-zh-en"
@@ -88,6 +88,10 @@ TRIALS = (
         base=E5,
         note="from dev",
     ),
+    Trial("SNIPS intents and slots", JOINT, "exact_match", 0.90, None, SNIPS, ""),
+    Trial("ATIS intents and slots", JOINT, "exact_match", 0.85, None, "slu-en-atis", ""),
+    Trial("CAIS intents and slots", JOINT, "exact_match", 0.847, None, "slu-zh-cais", "", base=E5),
+    Trial("SMP2019 intents and slots", JOINT, "exact_match", 0.726, None, "slu-zh-smp2019", "", base=E5),
 )
 
 

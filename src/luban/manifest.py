@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from luban.errors import ConfigError, FolderError
 
@@ -44,11 +44,20 @@ class FileInfo(Closed):
 
 
 class CalibrationInfo(Closed):
-    """Temperature of the logits, and the mean and spread that a regression's value is scaled by."""
+    """Temperature of the logits, and the mean and spread that a regression's value is scaled by.
+
+    ``temperatures``: by part of the head, where there are several; not written where there are none, so that older
+    folders keep their fingerprints.
+    """
 
     temperature: float = 1.0
     mean: float = 0.0
     spread: float = 1.0
+    temperatures: Mapping[str, float] = {}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "temperatures" or value}
 
 
 class Manifest(Closed):

@@ -71,6 +71,12 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         },
         {"text": "we love london!", "entities": [{"start": 8, "end": 14, "label": "LOC"}]},
     ],
+    "intent-and-slots": [
+        {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"], "label": "greet"},
+        {"tokens": ["when", "is", "alice", "in", "paris"], "tags": ["O", "O", "B-PER", "O", "B-LOC"], "label": "ask"},
+        {"text": "小明在哪里", "entities": [{"start": 0, "end": 2, "label": "PER"}], "label": "ask"},
+        {"text": "北京你好", "entities": [{"start": 0, "end": 2, "label": "LOC"}], "label": "greet"},
+    ],
 }
 "a few raw records a task, in English and Chinese"
 

@@ -12,7 +12,7 @@ from luban.stages.export.agreement import Answers, compare, entity_agreement, sp
 
 
 def answers(*predictions: Prediction) -> Answers:
-    return Answers([], [], predictions)
+    return Answers((), [], [], predictions)
 
 
 def labelled(label: str, score: float) -> Prediction:

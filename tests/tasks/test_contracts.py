@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from luban.tasks import TASKS
+from luban.tasks.base import Task
+from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
 from luban.tasks.text_classification import TextClassification
 from luban.tasks.text_pair import TextPair
@@ -45,6 +50,19 @@ class TestTokenClassification(TaskContract):
     rows = SAMPLES["token-classification"]
 
 
+class TestIntentAndSlots(TaskContract):
+    task = IntentAndSlots
+    rows = SAMPLES["intent-and-slots"]
+
+    def perfect(self, task: Task, target: Any) -> Any:
+        assert isinstance(task, IntentAndSlots)
+        logits = np.zeros((len(target), task.outputs), dtype=np.float32)
+        decided, tags = target >= 0, len(task.tags)
+        logits[decided, target[decided] % tags] = 20.0
+        logits[decided, tags + target[decided] // tags] = 20.0
+        return logits
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -52,6 +70,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "text-regression",
         "text-pair",
         "token-classification",
+        "intent-and-slots",
     ]
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from luban.encoding import TextEncoder
 from luban.errors import DataError
-from luban.tasks.token_classification import TokenClassification, gold_spans, viterbi, word_spans
+from luban.tagging import gold_spans, grammar, viterbi, word_spans
+from luban.tasks.token_classification import TokenClassification
 from luban.testing import tiny_encoder
 
 TEXTS = st.text(alphabet="ab C9._-,，。中文北京 \t\n'@é", max_size=60)
@@ -121,7 +122,7 @@ def test_the_decoded_path_is_the_best_legal_one(seed: int, length: int) -> None:
     rng = np.random.default_rng(seed)
     task = TokenClassification(["O", "B-A", "I-A", "B-B", "I-B"])
     scores = np.log(rng.dirichlet(np.ones(5), size=length))
-    path = viterbi(scores, task._start, task._legal)
+    path = viterbi(scores, *grammar(task.labels))
     tags = [task.labels[i] for i in path]
     before = ["O", *tags[:-1]]
     assert all(not b.startswith("I-") or a[2:] == b[2:] for a, b in zip(before, tags, strict=True))
@@ -130,7 +131,8 @@ def test_the_decoded_path_is_the_best_legal_one(seed: int, length: int) -> None:
 
 
 def _best_by_trying_all(scores: np.ndarray, task: TokenClassification) -> float:
-    totals = {i: scores[0, i] + task._start[i] for i in range(5)}
+    start, legal = grammar(task.labels)
+    totals = {i: scores[0, i] + start[i] for i in range(5)}
     for row in scores[1:]:
-        totals = {j: max(totals[i] + task._legal[i, j] for i in range(5)) + row[j] for j in range(5)}
+        totals = {j: max(totals[i] + legal[i, j] for i in range(5)) + row[j] for j in range(5)}
     return float(max(totals.values()))

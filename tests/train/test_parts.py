@@ -27,6 +27,7 @@ from luban.stages.train.probe import fit, start_head
 from luban.stages.train.recipe import epochs, schedule, tagger_epochs, window_length
 from luban.stages.train.run import _key
 from luban.tasks import TASKS
+from luban.tasks.base import class_loss
 from luban.testing import tiny_encoder
 from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
 from tests.train.rows import base, config, plain_learner, prepared
@@ -106,12 +107,12 @@ def test_a_probe_separates_what_is_separable_and_ignores_dead_features() -> None
     features[:, 0] += targets
     features[:, 5] = 3.0
     linear = torch.nn.Linear(6, 2)
-    fit(linear, features, targets, torch.ones(200), TASKS["text-classification"](["a", "b"]))
+    fit(linear, features, targets, torch.ones(200), class_loss)
     assert float((linear(features).argmax(1) == targets).float().mean()) == 1.0
     assert linear.weight[:, 5].abs().max().item() < 1.0
 
 
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "text-regression"])
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "text-regression", "intent-and-slots"])
 def test_the_probe_lowers_the_loss_before_training_starts(task: str, tmp_path: Path) -> None:
     losses = []
     for probing in (False, True):

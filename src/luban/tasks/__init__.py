@@ -10,5 +10,6 @@ TASKS = Registry(
         "text-regression": "luban.tasks.text_regression:TextRegression",
         "text-pair": "luban.tasks.text_pair:TextPair",
         "token-classification": "luban.tasks.token_classification:TokenClassification",
+        "intent-and-slots": "luban.tasks.intent_and_slots:IntentAndSlots",
     },
 )

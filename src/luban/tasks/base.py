@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import Encoded, TextEncoder
+from luban.encoding import IGNORE, Encoded, TextEncoder
 from luban.errors import DataError
 from luban.records import Prediction, Row, Rows
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[np.float32]
+INTENT = "intent:"
+"stands before an intent's name among the labels of a head that also gives tags, where O, B- and I- stand before slots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,29 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How logits become answers: ``temperature`` divides logits; ``thresholds`` by label (multi-label); scale of a value."""
+    """How logits become answers: ``temperature`` divides logits; ``thresholds`` by label (multi-label); scale of a value.
+
+    ``temperatures`` by the name of a head's part, where a head answers several questions.
+    """
 
     temperature: float = 1.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
     mean: float = 0.0
     spread: float = 1.0
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPart:
+    """One class question that a head answers with its outputs ``begin`` to ``end``.
+
+    ``whole``: asked of the whole row; where outputs stand a sub-word, of the mean over the row's words.
+    """
+
+    name: str
+    begin: int
+    end: int
+    whole: bool
 
 
 TEXT = Column(
@@ -94,6 +113,21 @@ class Task(ABC):
     def outputs(self) -> int:
         """Width of the head."""
         return max(1, len(self.labels))
+
+    @property
+    def parts(self) -> tuple[HeadPart, ...]:
+        """The class questions that the head answers, which a linear probe can start; none where it answers otherwise."""
+        return (HeadPart("", 0, self.outputs, not self.tags_words),)
+
+    def asked(self, values: Any, target: NDArray[Any]) -> list[tuple[Any, NDArray[np.int64]]]:
+        """For each of `parts`: the values of one window that it is decided on, and what it should say.
+
+        ``values``: features or logits of the window, numpy or torch: (width,), or (n, width) for a tagger. Given back are
+        (decisions, width) and (decisions,).
+        """
+        if self.tags_words:
+            return [(values[target != IGNORE], target[target != IGNORE])]
+        return [(values[None], target[None])]
 
     def calibrated(self, calibration: Calibration) -> Self:
         """The same task with another calibration."""

@@ -17,7 +17,7 @@ from luban.metrics.intervals import ratio_of
 from luban.metrics.spans import Span
 from luban.records import Prediction, Row, Rows
 from luban.stages.evaluate.base import Confusion, Mark, Mistake, Reliability, View
-from luban.tasks.token_classification import gold_spans
+from luban.tagging import gold_spans
 
 Spans = list[set[Span]]
 

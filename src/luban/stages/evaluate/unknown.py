@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from luban.errors import DataError
 from luban.records import Row, Rows
+from luban.tasks.base import INTENT
 
 NAMED = 5
 "labels named in an error"
@@ -42,16 +43,19 @@ def check_known(rows: Rows, known: Sequence[str], model: str) -> None:
 
 
 def gold_labels(row: Row) -> set[str]:
-    """The labels of a canonical row: its entity types, its labels, or its one label."""
+    """The labels of a canonical row: its entity types (and its intent, as it stands among labels), its labels, or its one."""
     if "tags" in row:
-        return {str(tag)[2:] for tag in row["tags"] if tag != "O"}
+        intent = {f"{INTENT}{row['label']}"} if "label" in row else set()
+        return intent | {str(tag)[2:] for tag in row["tags"] if tag != "O"}
     return set(map(str, row["labels"])) if "labels" in row else {str(row["label"])}
 
 
 def _kinds(known: Sequence[str]) -> set[str]:
     """Labels, or the entity types of IOB2 tags, which are the labels of a tagger."""
-    tags = "O" in known and all(label == "O" or label[:2] in ("B-", "I-") for label in known)
-    return {label[2:] for label in known if label != "O"} if tags else set(known)
+    intents = {label for label in known if label.startswith(INTENT)}
+    others = [label for label in known if label not in intents]
+    tags = "O" in known and all(label == "O" or label[:2] in ("B-", "I-") for label in others)
+    return intents | {label[2:] for label in others if label != "O"} if tags else set(known)
 
 
 def _some(labels: set[str]) -> str:

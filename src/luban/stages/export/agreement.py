@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from luban.encoding import Encoded
 from luban.predict import Predictor
 from luban.records import Prediction, Row, Rows
-from luban.tasks.base import Floats, softmax
+from luban.tasks.base import Floats, HeadPart, softmax
 
 MOVED = 0.1
 "a number counts as changed when it moves by more than this share of its spread"
+TURNED = 0.02
+"a vector counts as changed when its cosine with what it was falls short of 1 by more than this"
 SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one runtime said of some rows: the head's outputs and what they decode to."""
+    """What one runtime said of some rows: the head's outputs, of which ``parts``, and what they decode to."""
 
+    parts: Sequence[HeadPart]
     encoded: Sequence[Encoded]
     logits: Sequence[Sequence[Floats]]
     predictions: Sequence[Prediction]
@@ -30,7 +33,8 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """``flips``: share of decisions that changed: rows, or for taggers entities (1 - F1 between the two sets of them).
+    """``flips``: share of decisions that changed: rows, or for taggers entities (1 - F1 between the two sets of them); of
+    a model that gives both, the larger share.
 
     ``changed``: share of rows with any change; ``difference``: largest distance of a probability (of a number: in its
     spread); ``which``: the changed rows, the first 20, by their position with both answers.
@@ -51,7 +55,7 @@ def ask(predictor: Predictor, rows: Rows) -> Answers:
     encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
     logits = predictor.logits(encoded)
     predictions = [predictor.task.decode(row, out) for row, out in zip(encoded, logits, strict=True)]
-    return Answers(encoded, logits, predictions)
+    return Answers(predictor.task.parts, encoded, logits, predictions)
 
 
 def compare(rows: Rows, expected: Answers, got: Answers) -> Agreement:
@@ -60,8 +64,9 @@ def compare(rows: Rows, expected: Answers, got: Answers) -> Agreement:
     spread = _spread(expected.predictions)
     changed = [i for i, (a, b) in enumerate(pairs) if _differs(a, b, spread)]
     share = len(changed) / max(1, len(pairs))
-    tags = any(a.entities is not None for a, _ in pairs)
-    flips = 1.0 - entity_agreement(pairs) if tags else share
+    flips = share
+    if any(a.entities is not None for a, _ in pairs):
+        flips = max(1.0 - entity_agreement(pairs), sum(a.label != b.label for a, b in pairs) / len(pairs))
     which = tuple(
         {"row": i, "text": str(rows[i].get("text", ""))[:80], "was": _said(pairs[i][0]), "is": _said(pairs[i][1])}
         for i in changed[:SHOWN]
@@ -91,12 +96,19 @@ def _spans(prediction: Prediction) -> set[tuple[int, int, str]]:
 
 def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
     if a.entities is not None:
-        return _spans(a) != _spans(b)
+        return _spans(a) != _spans(b) or a.label != b.label
+    if a.embedding is not None:
+        return apart(a, b) > TURNED
     if a.labels is not None:
         return set(a.labels) != set(b.labels or ())
     if a.value is not None:
         return abs(a.value - (b.value or 0.0)) > MOVED * spread
     return a.label != b.label
+
+
+def apart(a: Prediction, b: Prediction) -> float:
+    """One minus the cosine of two answers' vectors."""
+    return max(0.0, 1.0 - float(np.dot(a.embedding or (), b.embedding or ())))
 
 
 def _spread(predictions: Sequence[Prediction]) -> float:
@@ -111,25 +123,30 @@ def _distance(a: Answers, b: Answers, spread: float) -> float:
     for row, (one, two) in enumerate(zip(a.predictions, b.predictions, strict=True)):
         if one.scores is not None and two.scores is not None:
             worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
+        elif one.embedding is not None:
+            worst = max(worst, apart(one, two))
         elif one.value is not None and two.value is not None:
             worst = max(worst, abs(one.value - two.value) / spread)
-        else:
-            worst = max(worst, _tag_distance(a.encoded[row], a.logits[row], b.logits[row]))
+        for part in a.parts if one.entities is not None else ():
+            if not part.whole:
+                worst = max(worst, _tag_distance(a.encoded[row], a.logits[row], b.logits[row], part))
     return worst
 
 
-def _tag_distance(encoded: Encoded, a: Sequence[Floats], b: Sequence[Floats]) -> float:
+def _tag_distance(encoded: Encoded, a: Sequence[Floats], b: Sequence[Floats], part: HeadPart) -> float:
     distances: list[NDArray[Any]] = [np.zeros(1)]
     for window, one, two in zip(encoded.windows, a, b, strict=True):
         at = window.heads if window.heads is not None else np.arange(len(window.ids))
-        distances.append(np.abs(softmax(one[at]) - softmax(two[at])).ravel())
+        first, second = (softmax(logits[at, part.begin : part.end]) for logits in (one, two))
+        distances.append(np.abs(first - second).ravel())
     return float(np.concatenate(distances).max())
 
 
 def _said(prediction: Prediction) -> Any:
     """The answer in brief."""
     if prediction.entities is not None:
-        return [f"{entity.label} {entity.text}" for entity in prediction.entities]
+        own = [] if prediction.label is None else [prediction.label]
+        return own + [f"{entity.label} {entity.text}" for entity in prediction.entities]
     if prediction.labels is not None:
         return list(prediction.labels)
     return prediction.value if prediction.value is not None else prediction.label

@@ -194,7 +194,7 @@ def _singles(predictor: Predictor, answers: Answers) -> list[Batch]:
 def _scores(predictor: Predictor, rows: Rows, answers: Answers) -> dict[str, float]:
     """The task's scores where every row carries its target columns (a tagger's canonical rows: tags), else nothing."""
     task = predictor.task
-    wanted = ["tags"] if task.tags_words else [c.name for c in task.columns if c.target and c.required]
+    wanted = [c.name for c in task.columns if c.target and (c.required or c.name == "tags")]
     if not wanted or not all(name in row for row in rows for name in wanted):
         return {}
     return {name: float(value) for name, value in predictor.task.score(rows, answers.predictions).items()}

@@ -318,7 +318,7 @@ def _counts(rows: Rows) -> Counter[str]:
     for row in each(rows):
         if "tags" in row:
             counts.update(tag[2:] for tag in row["tags"] if tag.startswith("B-"))
-        elif "labels" in row:
+        if "labels" in row:
             counts.update(row["labels"])
         elif isinstance(row.get("label"), str):
             counts[row["label"]] += 1
@@ -333,7 +333,7 @@ def _all_numbers(counts: Counter[str]) -> bool:
 
 
 def _shown(row: Row) -> str:
-    return repr(row.get("label", row.get("labels", row.get("tags"))))
+    return repr([row[name] for name in ("label", "labels", "tags") if name in row])
 
 
 def _lines(part: Part, rows: Mapping[int, Any] | Sequence[int]) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ def recognise(
     found = _told(table, task, mapping or {})
     wanted = [column for column in task.columns if labelled or not column.target]
     _by_name(table, wanted, found)
-    if task.tags_words:
+    if is_tagger(task):
         return _tagger(table, task, found, labelled)
     missing = [column for column in wanted if column.required and column.name not in found]
     if missing and not table.named:
@@ -120,12 +120,20 @@ def _tagger(table: Table, task: type[Task], found: dict[str, str], labelled: boo
     if {"text", "words", "tags"} <= set(table.columns):
         sample = table.head(1)
         if sample and isinstance(sample[0].get("words"), list) and any(isinstance(w, list) for w in sample[0]["words"]):
-            return {name: name for name in ("text", "words", "tags")}
+            others = {name: found[name] for name in ("label",) if name in found}
+            return {name: name for name in ("text", "words", "tags")} | others
+    others = tuple(column.name for column in task.columns if column.required and labelled)
     forms = (("tokens", "tags"), ("text", "entities")) if labelled else (("tokens",), ("text",))
-    for form in forms:
+    for form in (form + others for form in forms):
         if all(name in found for name in form):
             return {name: found[name] for name in form}
-    raise _missing(table, [column for column in task.columns if column.name in forms[0] and column.name not in found])
+    wanted = (*forms[0], *others)
+    raise _missing(table, [column for column in task.columns if column.name in wanted and column.name not in found])
+
+
+def is_tagger(task: type[Task]) -> bool:
+    """Whether rows of a task are words with tags, in any of their forms."""
+    return any(column.name == "tags" for column in task.columns)
 
 
 def _by_content(table: Table, wanted: Sequence[Column], found: dict[str, str]) -> None:

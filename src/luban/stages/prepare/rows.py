@@ -17,6 +17,7 @@ from luban.errors import DataError, counted
 from luban.records import Reject, Rows
 from luban.stages.prepare.base import MAX_LINE, Record, Table, rejected
 from luban.stages.prepare.clean import clean_text
+from luban.stages.prepare.columns import is_tagger
 from luban.stages.prepare.entities import entities_of
 from luban.tasks.base import Task
 
@@ -91,7 +92,7 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
                 column=name,
             )
     changed, inner = False, 0
-    if how.task.tags_words:
+    if is_tagger(how.task):
         text = raw.get("text")
         if "entities" in raw and isinstance(text, str):
             raw["entities"], inner = entities_of(text, raw["entities"])

@@ -12,6 +12,7 @@ from luban.errors import DataError
 from luban.records import Row, Rows
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import normalised
+from luban.tasks.base import INTENT
 
 BINS = 10
 
@@ -113,7 +114,9 @@ def _strata(rows: Rows) -> list[str]:
 
 def _target(row: Row) -> Any:
     if "tags" in row:
-        return {tag[2:] for tag in row["tags"] if tag != "O"}
+        return {tag[2:] for tag in row["tags"] if tag != "O"} | (
+            {INTENT + str(row["label"])} if "label" in row else set()
+        )
     if "labels" in row:
         return set(row["labels"])
     return row.get("label", "")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import IGNORE, Encoded
+from luban.encoding import Encoded
 from luban.errors import DataError
 from luban.metrics.calibration import fit_temperature
 from luban.records import Row, Rows
@@ -36,8 +36,7 @@ def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Seque
     targets = [target for target in told if target is not None]
     encoded, logits = [encoded[i] for i in known], [logits[i] for i in known]
     if task.tags_words:
-        flat, gold = _words(targets, logits)
-        return task.calibrated(replace(task.calibration, temperature=fit_temperature(flat, gold)))
+        return task.calibrated(_by_part(task, targets, logits))
     whole = np.stack([stitched(one, outputs) for one, outputs in zip(encoded, logits, strict=True)])
     first = np.stack([target[0] for target in targets])
     if first.ndim == 1:
@@ -52,15 +51,20 @@ def _told(task: Task, row: Row, encoded: Encoded) -> list[NDArray[Any]] | None:
         return None
 
 
-def _words(
-    targets: Sequence[Sequence[NDArray[Any]]], logits: Sequence[Sequence[Floats]]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    pairs = [
-        (out[t != IGNORE], t[t != IGNORE])
+def _by_part(task: Task, targets: Sequence[Sequence[NDArray[Any]]], logits: Sequence[Sequence[Floats]]) -> Calibration:
+    """The calibration with a temperature for each part of a tagger's head, fitted window by window."""
+    asked = [
+        task.asked(out, target)
         for row, outs in zip(targets, logits, strict=True)
-        for t, out in zip(row, outs, strict=True)
+        for target, out in zip(row, outs, strict=True)
     ]
-    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+    found = {}
+    for i, part in enumerate(task.parts):
+        flat = np.concatenate([one[i][0] for one in asked])[:, part.begin : part.end]
+        found[part.name] = fit_temperature(flat, np.concatenate([one[i][1] for one in asked]))
+    if list(found) == [""]:
+        return replace(task.calibration, temperature=found[""])
+    return replace(task.calibration, temperatures=found)
 
 
 def _thresholds(labels: Sequence[str], logits: NDArray[np.float32], gold: NDArray[Any]) -> dict[str, float]:

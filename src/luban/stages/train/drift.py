@@ -14,7 +14,7 @@ import numpy as np
 
 from luban.encoding import Encoded
 from luban.records import Row, Rows
-from luban.tasks.token_classification import WORD
+from luban.tagging import WORD
 
 FORMAT = 1
 BUCKETS = 256
@@ -47,7 +47,8 @@ def bucket(word: str) -> int:
 
 def _labels(row: Row) -> list[str]:
     if "tags" in row:
-        return [tag[2:] for tag in row["tags"] if tag.startswith("B-")]
+        own = [row["label"]] if "label" in row else []
+        return own + [tag[2:] for tag in row["tags"] if tag.startswith("B-")]
     if "labels" in row:
         return list(row["labels"])
     return [row["label"]] if isinstance(row.get("label"), str) else []

@@ -35,7 +35,7 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
 
 
 def _kind(row: Row) -> str:
-    if "tags" in row:
+    if "tags" in row and "label" not in row:
         return next((tag[2:] for tag in row["tags"] if tag != "O"), "O")
     return str(row.get("label", row.get("labels")))
 

@@ -9,18 +9,18 @@ standardisation of the first token's features.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from luban.config import TrainConfig
-from luban.encoding import IGNORE, batches, collate
+from luban.encoding import batches, collate
 from luban.runtimes.pytorch import PyTorchRuntime
 from luban.stages.train.model import head, pooler
 from luban.stages.train.pooling import add_mean_layer, encoder_of, first_and_mean, pooled
-from luban.tasks.base import Task
+from luban.tasks.base import Task, class_loss
 from luban.training import Example
 
 MAX_ROWS = 20_000
@@ -34,6 +34,9 @@ SMALLEST_SPREAD = 0.1
 "of the mean spread"
 ITERATIONS = 60
 
+Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"the sum of the rows' losses, of logits, targets, weights and label smoothing, as `Task.loss`"
+
 
 def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad_id: int, config: TrainConfig) -> bool:
     """Set the head from the frozen features of up to `MAX_ROWS` windows, and before it, where the base has BERT's layers
@@ -42,11 +45,13 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     chosen = list(examples)
     if len(chosen) > MAX_ROWS:
         chosen = random.Random(config.seed).sample(chosen, MAX_ROWS)
-    targets, weights = _aligned(task, chosen)
     linear, dense = head(model, task.outputs), pooler(model)
     if task.tags_words:
-        features = _tagged(inputs_of(linear, model, chosen, pad_id), chosen)
-    elif dense is None or not may_average(model, task):
+        start_parts(linear, inputs_of(linear, model, chosen, pad_id), chosen, task)
+        return False
+    targets = torch.stack([torch.from_numpy(example.target) for example in chosen])
+    weights = torch.tensor([example.weight for example in chosen])
+    if dense is None or not may_average(model, task):
         features = torch.stack(inputs_of(linear, model, chosen, pad_id))
     else:
         first, mean = first_and_mean(model, chosen, pad_id)
@@ -58,7 +63,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
             add_mean_layer(model, seed=config.seed)
             first = averaged
         features = standardise(dense, first)
-    fit(linear, features, targets, weights, task)
+    fit(linear, features, targets, weights, task.loss)
     return averages
 
 
@@ -73,7 +78,7 @@ def _better(left: Tensor, right: Tensor, targets: Tensor, weights: Tensor, task:
     losses = []
     for features in (left, right):
         probe = nn.Linear(features.shape[1], task.outputs)
-        fit(probe, features[~held], targets[~held], weights[~held], task)
+        fit(probe, features[~held], targets[~held], weights[~held], task.loss)
         with torch.no_grad():
             losses.append(float(task.loss(probe(features[held]), targets[held], weights[held], 0.0)))
     return losses[0] < losses[1]
@@ -117,19 +122,20 @@ def _spread(values: Tensor) -> Tensor:
     return spread.clamp_min(float(spread.mean()) * SMALLEST_SPREAD + 1e-8)
 
 
-def _aligned(task: Task, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    if task.tags_words:
-        targets = torch.cat([torch.from_numpy(example.target[example.target != IGNORE]) for example in examples])
-        return targets, torch.ones(len(targets))
-    targets = torch.stack([torch.from_numpy(example.target) for example in examples])
-    return targets, torch.tensor([example.weight for example in examples])
+def start_parts(linear: nn.Linear, features: Sequence[Tensor], examples: Sequence[Example], task: Task) -> None:
+    """Set each part of a tagger's head from a probe of its own; ``features``: (n, width) a window."""
+    asked = [task.asked(one, example.target) for one, example in zip(features, examples, strict=True)]
+    for i, part in enumerate(task.parts):
+        seen = torch.cat([one[i][0] for one in asked])
+        wanted = torch.cat([torch.from_numpy(one[i][1]) for one in asked])
+        probe = nn.Linear(linear.in_features, part.end - part.begin)
+        fit(probe, seen, wanted, torch.ones(len(seen)), class_loss)
+        with torch.no_grad():
+            linear.weight[part.begin : part.end] = probe.weight
+            linear.bias[part.begin : part.end] = probe.bias
 
 
-def _tagged(features: list[Tensor], examples: Sequence[Example]) -> Tensor:
-    return torch.cat([f[torch.from_numpy(e.target != IGNORE)] for f, e in zip(features, examples, strict=True)])
-
-
-def fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, task: Task) -> None:
+def fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, loss: Loss) -> None:
     """Fit a ridge-penalised linear model on standardised features and fold the standardisation into ``linear``."""
     mean, spread = features.mean(0), _spread(features)
     scaled = (features - mean) / spread
@@ -142,14 +148,9 @@ def fit(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, t
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        logits = probe(scaled)
-        if task.tags_words:
-            logits, wanted = logits[None], targets[None]
-        else:
-            wanted = targets
-        loss = task.loss(logits, wanted, weights, 0.0) / weights.sum() + ridge / 2 * probe.weight.square().sum()
-        loss.backward()
-        return loss
+        found = loss(probe(scaled), targets, weights, 0.0) / weights.sum() + ridge / 2 * probe.weight.square().sum()
+        found.backward()
+        return found
 
     with torch.enable_grad():
         optimiser.step(closure)
