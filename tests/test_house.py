@@ -75,7 +75,9 @@ ABOUT = {
     "stages/train/probe.py": {"torch"},
 }
 "files and folders that are about a heavy library, and may import it at the top"
-LIGHT = {"torch", "transformers", "onnxruntime", "starlette", "datasets", "pandas", "pyarrow", "sklearn"}
+LIGHT = {
+    "torch", "transformers", "onnxruntime", "starlette", "datasets", "pandas", "pyarrow", "sklearn", "numpy", "tokenizers",
+}  # fmt: skip
 
 FILE_LINES, BODY_LINES, SHORT_LINES, SHORT_SHARE, ARGUMENTS, CLASS_DEPTH = 400, 60, 35, 0.9, 6, 2
 NOT_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "manager", "handler"}

@@ -144,7 +144,7 @@ def write_text(path: Path, text: str) -> None:
 
 def check_place(path: Path) -> None:
     """Raises `ConfigError` unless something can be written at ``path``: its nearest directory takes a new file."""
-    above = next(place for place in path.absolute().parents if os.path.lexists(place))
+    above = next((place for place in path.absolute().parents if os.path.lexists(place)), Path(path.anchor or "."))
     if not os.path.isdir(above):
         raise ConfigError(
             f"{path} cannot be written: {above} is no directory.",

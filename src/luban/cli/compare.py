@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from luban import verbs
 from luban.cli.evaluate import UNUSED
 from luban.cli.frame import MODEL, SOURCE, STAGES, command
 from luban.cli.judged import show_comparison
@@ -30,6 +29,8 @@ def compare(
     prepare: PrepareConfig,
 ) -> dict[str, Any]:
     """Which of two models is better on the same rows, and is it sure."""
+    from luban import verbs
+
     first, second = verbs.opened(model_a), verbs.opened(model_b)
     rows = verbs.labelled(first, prepare.model_copy(update={"source": source}))
     with Progressed(screen, screen.word("evaluating")) as watch:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from luban import verbs
 from luban.cli.frame import SOURCE, STAGES, TASK, command, group
 from luban.cli.screen import Screen, table
 from luban.cli.tables import show_rows
@@ -49,6 +48,8 @@ def check(
     prepare: PrepareConfig,
 ) -> dict[str, Any]:
     """Find what is wrong with rows; exit code 1 where some cannot be used."""
+    from luban import verbs
+
     found = verbs.check(prepare.model_copy(update={"source": source}), task, base=base)
     show_check(screen, found)
     screen.failed = found.failed
@@ -57,17 +58,26 @@ def check(
 
 def clean(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
     """Normalise Unicode and white space, strip HTML and control characters, reject exact copies."""
-    return written(screen, verbs.mended("clean", prepare.model_copy(update={"source": source}), task, out))
+    return mended(screen, "clean", prepare.model_copy(update={"source": source}), task, out)
 
 
 def anonymise(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
     """Replace personal data by stand-ins of the same kind (not names of people, not addresses)."""
-    return written(screen, verbs.mended("anonymise", prepare.model_copy(update={"source": source}), task, out))
+    return mended(screen, "anonymise", prepare.model_copy(update={"source": source}), task, out)
 
 
 def split(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
     """Split rows into train, valid and test: stratified, grouped, seeded, no text in two parts."""
-    return written(screen, verbs.mended("split", prepare.model_copy(update={"source": source}), task, out))
+    return mended(screen, "split", prepare.model_copy(update={"source": source}), task, out)
+
+
+def mended(
+    screen: Screen, verb: Literal["clean", "anonymise", "split"], prepare: PrepareConfig, task: str, out: str
+) -> dict[str, Any]:
+    """Run a verb that writes rows, and show what it wrote."""
+    from luban import verbs
+
+    return written(screen, verbs.mended(verb, prepare, task, out))
 
 
 def written(screen: Screen, done: Written) -> dict[str, Any]:
@@ -91,7 +101,7 @@ def show_check(screen: Screen, found: Check) -> None:
     facts = {
         "source": found.source,
         "columns": found.columns,
-        "rows": found.rows,
+        "rows": {"": sum(found.rows.values())} if found.whole else found.rows,
         "labels": list(found.labels),
         "rejects": len(found.rejects),
         "sample": found.sample,
@@ -99,17 +109,25 @@ def show_check(screen: Screen, found: Check) -> None:
     show_rows(screen, facts)
     word = screen.word
     made = table(
-        word("part"), word("unit"), word("median"), "95%", word("longest"), word("limit"), numbers=(2, 3, 4, 5)
+        "" if found.whole else word("part"),
+        word("unit"),
+        word("median"),
+        "95%",
+        word("longest"),
+        word("limit"),
+        numbers=(2, 3, 4, 5),
     )
     for one in found.lengths:
         figures = [f"{value:,}" for value in (one.median, one.p95, one.longest)]
-        made.add_row(word(one.part), word(one.unit), *figures, f"{one.limit:,}" if one.limit else "")
+        made.add_row(
+            "" if found.whole else word(one.part), word(one.unit), *figures, f"{one.limit:,}" if one.limit else ""
+        )
     screen.show(Padding(made, (0, 0, 0, 1)))
     for finding in sorted(found.findings, key=lambda one: list(SIGNS).index(one.severity)):
         sign, style = SIGNS[finding.severity]
         places = word("at_row" if len(finding.rows) == 1 else "at_rows", rows=", ".join(map(str, finding.rows[:5])))
         rows = f"  ({places})" if finding.rows else ""
-        part = f"{word(finding.part)}: " if finding.part else ""
+        part = f"{word(finding.part)}: " if finding.part and not found.whole else ""
         screen.show(Text.assemble((f"{sign} ", style), part, screen.sentence(finding.message), (rows, "dim")))
     if not found.findings:
         screen.done(word("nothing_found"))

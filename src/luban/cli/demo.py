@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from luban import pipeline, project
+from luban import project
 from luban.cli.frame import START, command, ending_on_signals
 from luban.cli.run import Walk, show_result
 from luban.cli.screen import ACCENT, Screen, seconds
@@ -89,6 +89,8 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", metavar="", help="leave it serving until Ctrl-C")] = False,
 ) -> dict[str, Any]:
     """Train, score, export, serve and ask a model, on sample rows, offline, in minutes."""
+    from luban import pipeline
+
     started = time.monotonic()
     check(name)
     with made_whole(Path(out)) as root:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from luban import verbs
 from luban.cli.frame import MODEL, SOURCE, STAGES, command
 from luban.cli.judged import show_evaluation
 from luban.cli.progress import Progressed
@@ -32,6 +31,8 @@ def evaluate(
     prepare: PrepareConfig,
 ) -> dict[str, Any]:
     """Judge a model on labelled rows: scores, intervals, tables, a report."""
+    from luban import verbs
+
     verbs.check_file_out(evaluate.report)
     folder = verbs.opened(model)
     rows = verbs.labelled(folder, prepare.model_copy(update={"source": source}))

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from luban import verbs
 from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import Screen
@@ -39,6 +38,8 @@ def explain(
     ] = "",
 ) -> dict[str, Any]:
     """Show which words spoke for an answer, and which against it."""
+    from luban import verbs
+
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
     shown = "\n".join(row.values())
     verbs.check_file_out(html)

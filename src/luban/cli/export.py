@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen
@@ -37,6 +36,8 @@ def export(
     export: ExportConfig,
 ) -> dict[str, Any]:
     """Write a model for serving, compared with the original on real rows."""
+    from luban import verbs
+
     verbs.check_out(out)
     folder = verbs.opened(model)
     with Progressed(screen, screen.word("exporting")) as watch:

@@ -7,20 +7,21 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.text import Text
 
-from luban import verbs
 from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import ACCENT, Screen
 from luban.cli.tables import clipped, reasons
 from luban.config import PrepareConfig
 from luban.errors import ConfigError
-from luban.predict import Predictor
-from luban.records import Prediction, Row
+
+if TYPE_CHECKING:
+    from luban.predict import Predictor
+    from luban.records import Prediction, Row
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +54,8 @@ def predict(
     prepare: PrepareConfig,
 ) -> None:
     """Answer texts or a file of rows; --json writes one object a line."""
+    from luban import verbs
+
     check(text or [], input)
     verbs.check_file_out(output)
     folder = verbs.opened(model)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from luban import pipeline, project
+from luban import project
 from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen, seconds
 from luban.cli.tables import class_table, comparison, show_rows, speed_line
-from luban.line import Begun, Outcome, Why
-from luban.metrics.classification import ClassScore
 from luban.units import size
+
+if TYPE_CHECKING:
+    from luban.line import Outcome, Why
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +41,8 @@ def run(
     ] = False,
 ) -> dict[str, Any]:
     """Run the whole line of a project: only what has changed; resumes after a crash."""
+    from luban import pipeline
+
     path, settings = told(arguments or [])
     file = project.located(path)
     config = project.read(file, settings)
@@ -77,6 +80,8 @@ class Walk:
 
     def __call__(self, event: object) -> None:
         """Called with everything that happens on the line."""
+        from luban.line import Begun, Outcome
+
         if isinstance(event, Begun):
             self.screen.note(f"▸ {self.screen.word(event.name)}: {reason(self.screen, event.why)}")
             self.inner = Progressed(self.screen, self.screen.word(event.name)).__enter__()
@@ -121,6 +126,8 @@ def reason(screen: Screen, why: Why) -> str:
 
 def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, commands: bool = True) -> None:
     """The scores of the line's model, and what to type next."""
+    from luban.metrics.classification import ClassScore
+
     facts = {outcome.name: outcome.facts for outcome in outcomes}
     judged = facts["evaluate"]
     screen.title(screen.word("scored_on", rows=judged["rows"], part=screen.word(judged["part"])))

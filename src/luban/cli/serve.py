@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from luban import verbs
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import ACCENT, Screen, seconds
 from luban.config import ServeConfig
@@ -31,6 +30,8 @@ def serve(
     serve: ServeConfig,
 ) -> None:
     """Answer over HTTP: plain, KServe v2, Prometheus metrics, OpenAPI."""
+
+    from luban import verbs
 
     def ready(url: str) -> None:
         if screen.as_json:

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from luban import verbs
 from luban.cli.frame import SOURCE, STAGES, TASK, command
 from luban.cli.judged import show_evaluation
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen
 from luban.cli.tables import show_rows
 from luban.config import PrepareConfig, TrainConfig
-from luban.pipeline import understood
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +29,9 @@ def train(
     train: TrainConfig,
 ) -> dict[str, Any]:
     """Fine-tune a pre-trained model on rows: a model folder."""
+    from luban import verbs
+    from luban.pipeline import understood
+
     verbs.check_out(out)
     rows = verbs.prepare(prepare.model_copy(update={"source": source}), task)
     show_rows(screen, understood(rows))
