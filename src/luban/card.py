@@ -30,6 +30,7 @@ TASKS = {
     ),
     "text-regression": ("text-classification", "SequenceClassification", "gives a text a number"),
     "text-pair": ("text-classification", "SequenceClassification", "compares two texts"),
+    "embedding": ("sentence-similarity", "", "gives a text a vector that lies near those of texts that mean the same"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
 }
 "task to the hub's name for it, the transformers class and what it does"
@@ -149,9 +150,10 @@ def _use(manifest: Manifest) -> str:
     )
     if manifest.runtime != "pytorch":
         return out
+    auto = f"AutoModelFor{kind}" if kind else "AutoModel"
     plain = (
-        f"from transformers import AutoModelFor{kind}, AutoTokenizer\n\n"
-        f'model = AutoModelFor{kind}.from_pretrained("path/to/this/folder")\n'
+        f"from transformers import {auto}, AutoTokenizer\n\n"
+        f'model = {auto}.from_pretrained("path/to/this/folder")\n'
         'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")'
     )
     return f"{out}\n\nIn plain transformers, without luban:\n\n```python\n{plain}\n```"

@@ -52,8 +52,15 @@ class TrainConfig(Section):
 
     task: str = Field("", description="kind of problem; see `luban train --help`")
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
-    method: str = Field("full", description="what of the model learns: full, freeze, head")
+    method: str = Field("full", description="what of the model learns: full, freeze, head, lora, dora, adalora, ia3, prefix, prompt, bottleneck")
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
+    rank: int = Field(0, ge=0, description="rank of lora, dora and adalora; 0: 8")
+    alpha: float = Field(0, ge=0, description="scale of lora, dora and adalora, over the rank; 0: twice the rank")
+    targets: str = Field(
+        "", description="linear layers that lora, dora, adalora and ia3 stand beside, by the ends of their names, with commas"
+    )
+    adapter_size: int = Field(0, ge=0, description="neurons that bottleneck adds to each layer; 0: 64")
+    prompt_tokens: int = Field(0, ge=0, description="sub-words that prompt and prefix put before a text; 0: 20")
     epochs: float = Field(0, ge=0, description="passes over the rows; 0: by their number")
     rate: float = Field(0, ge=0, description="peak learning rate of the body; 0: by task")
     head_rate: float = Field(0, ge=0, description="peak learning rate of the head; 0: by task")

@@ -57,13 +57,35 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A row as windows; ``words``: character spans of the row's words (taggers only); ``text``: what was read."""
+    """A row as windows; ``words``: character spans of the row's words (taggers only); ``text``: what was read.
+
+    ``apart``: how many windows each of the row's texts has, in order, where they are read apart (a query, its passages).
+    """
 
     windows: tuple[Window, ...]
     text: str
     tokens: int
     truncated: bool = False
     words: tuple[tuple[int, int], ...] = ()
+    apart: tuple[int, ...] = ()
+
+    def of_each(self) -> list[slice]:
+        """The windows of each text that is read apart; of all together where none is."""
+        ends = np.cumsum(self.apart or (len(self.windows),)).tolist()
+        return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def side_by_side(texts: Sequence[Encoded]) -> Encoded:
+    """One row of several texts (or pairs) that are read apart; a single one stays as it is."""
+    if len(texts) == 1:
+        return texts[0]
+    return Encoded(
+        tuple(window for one in texts for window in one.windows),
+        texts[0].text,
+        sum(one.tokens for one in texts),
+        truncated=any(one.truncated for one in texts),
+        apart=tuple(len(one.windows) for one in texts),
+    )
 
 
 class TextEncoder:

@@ -76,7 +76,7 @@ class Folder:
         calibration = Calibration(
             kept.temperature, self.manifest.thresholds, kept.mean, kept.spread, kept.temperatures
         )
-        task: Task = TASKS[self.manifest.task](self.manifest.labels, calibration)
+        task: Task = TASKS[self.manifest.task](self.manifest.labels, calibration, self.manifest.settings)
         return task
 
     def encoder(self) -> TextEncoder:

@@ -75,10 +75,17 @@ class Manifest(Closed):
     thresholds: Mapping[str, float] = {}
     calibration: CalibrationInfo = CalibrationInfo()
     scores: Mapping[str, Mapping[str, float]] = {}
+    settings: Mapping[str, Any] = Field(
+        default={}, description="what else the task must know, such as prefixes; not written where it is nothing"
+    )
     parent: str | None = None
     notes: Mapping[str, Any] = Field(default={}, description="what a stage found out: agreement with the parent, speed")
     files: Mapping[str, FileInfo] = {}
     made_by: Mapping[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "settings" or value}
 
     @property
     def fingerprint(self) -> str:

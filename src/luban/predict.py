@@ -11,7 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from luban.encoding import Encoded, TextEncoder, batches, collate
+import numpy as np
+
+from luban.encoding import Encoded, TextEncoder, Window, batches, collate
 from luban.errors import DataError, ParityError
 from luban.folder import Folder, Golden
 from luban.records import Prediction, Row
@@ -109,14 +111,23 @@ class Predictor:
 
     def logits(self, encoded: Sequence[Encoded]) -> list[list[Floats]]:
         """The head's outputs for each window of each row: (labels,), or (n, labels) for a tagger."""
-        windows = [(r, w) for r, row in enumerate(encoded) for w in range(len(row.windows))]
-        lengths = [len(encoded[r].windows[w].ids) for r, w in windows]
+        places: dict[tuple[bytes, bytes], list[tuple[int, int]]] = {}
+        windows: list[Window] = []
+        for r, row in enumerate(encoded):
+            for w, window in enumerate(row.windows):
+                # A passage that many queries share is run once.
+                same = places.setdefault((window.ids.tobytes(), window.types.tobytes()), [])
+                if not same:
+                    windows.append(window)
+                same.append((r, w))
+        wanted = list(places.values())
+        lengths = [len(window.ids) for window in windows]
         out: list[list[Floats]] = [[None] * len(row.windows) for row in encoded]  # type: ignore[list-item]
         for batch in batches(lengths, max_rows=self.max_rows, max_tokens=self.max_tokens, slack=self.slack):
-            chosen = [windows[i] for i in batch]
-            answer = self.runtime.run(collate([encoded[r].windows[w] for r, w in chosen], self.encoder.pad_id))
-            for (r, w), logits in zip(chosen, answer, strict=True):
-                out[r][w] = logits[: len(encoded[r].windows[w].ids)] if self.task.tags_words else logits
+            answer = self.runtime.run(collate([windows[i] for i in batch], self.encoder.pad_id))
+            for i, logits in zip(batch, answer, strict=True):
+                for r, w in wanted[i]:
+                    out[r][w] = logits[: lengths[i]] if self.task.tags_words else logits
         return out
 
 
@@ -188,7 +199,9 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
         if set(expected) != set(got):
             return float("inf")
         told = {"label", "labels", "score"} if "scores" in expected else set()
-        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told}
+        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding"}}
+        if "embedding" in expected:
+            parts["embedding"] = turned(expected["embedding"], got["embedding"])
         return max((part / unit if key == "value" else part for key, part in parts.items()), default=0.0)
     if isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
@@ -197,6 +210,14 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
     if isinstance(expected, float | int) and isinstance(got, float | int):
         return abs(float(expected) - float(got))
     return 0.0 if expected == got else float("inf")
+
+
+def turned(expected: Sequence[float], got: Sequence[float]) -> float:
+    """How far one vector points away from another: one minus their cosine; infinity where their sizes differ."""
+    if len(expected) != len(got):
+        return float("inf")
+    a, b = np.array(expected, dtype=np.float64), np.array(got, dtype=np.float64)
+    return max(0.0, 1.0 - float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)))
 
 
 def rounded(value: Any, digits: int = 6) -> Any:

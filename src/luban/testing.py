@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from luban.encoding import TextEncoder, collate
+from luban.encoding import Encoded, TextEncoder, collate
 from luban.folder import Folder, write, write_golden
 from luban.manifest import BaseInfo, CalibrationInfo, Manifest
 from luban.predict import Predictor, check_golden, make_golden
@@ -71,6 +71,12 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         },
         {"text": "we love london!", "entities": [{"start": 8, "end": 14, "label": "LOC"}]},
     ],
+    "embedding": [
+        {"text": "where is my order", "text_pair": "your order is late", "negatives": ["cancel the card"]},
+        {"text": "i want my money back", "text_pair": "refund and pay"},
+        {"text": "订单什么时候到", "text_pair": "快递今天到", "negatives": []},
+        {"text": "电影好不好", "text_pair": "很喜欢电影"},
+    ],
     "intent-and-slots": [
         {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"], "label": "greet"},
         {"tokens": ["when", "is", "alice", "in", "paris"], "tags": ["O", "O", "B-PER", "O", "B-LOC"], "label": "ask"},
@@ -119,16 +125,20 @@ def tiny_folder(
     base = tiny_base(path.parent / f"{path.name}-base", seed=seed)
     torch.manual_seed(seed)
     config = transformers.AutoConfig.from_pretrained(base, num_labels=fitted.outputs, **fitted.model_config())
+    for name, value in fitted.model_config().items():
+        setattr(config, name, value)
     with quiet():
         model = getattr(transformers, kind.model_class).from_pretrained(base, config=config, dtype=torch.float32).eval()
-    with torch.no_grad():
-        model.classifier.weight.mul_(20)
+    if not kind.embeds:
+        with torch.no_grad():
+            model.classifier.weight.mul_(20)
     encoder = TextEncoder.open(base)
     predictor = Predictor(fitted, encoder, PyTorchRuntime(model))
     manifest = Manifest(
         name=path.name, task=task, labels=fitted.labels, max_length=encoder.limit,
         base=BaseInfo(name="tiny", licence="apache-2.0"),
         calibration=CalibrationInfo(mean=fitted.calibration.mean, spread=fitted.calibration.spread),
+        settings=fitted.settings,
         data={"source": "luban.testing", "rows": {"train": len(parsed)}, "fingerprint": "0" * 64},
     )  # fmt: skip
 
@@ -174,7 +184,9 @@ class TaskContract:
         task, rows = self.fitted()
         encoder = self.encoder(8)
         for row in rows:
-            assert abs(sum(window.weight for window in task.encode(row, encoder).windows) - 1.0) < 1e-6
+            encoded = task.encode(row, encoder)
+            for part in encoded.of_each():
+                assert abs(sum(window.weight for window in encoded.windows[part]) - 1.0) < 1e-6
 
     def test_no_window_is_longer_than_the_limit_and_each_has_a_target(self) -> None:
         task, rows = self.fitted()
@@ -182,7 +194,7 @@ class TaskContract:
         for row in rows:
             encoded = task.encode(row, encoder)
             assert max(len(window.ids) for window in encoded.windows) <= 8
-            assert len(task.targets(row, encoded)) == len(encoded.windows)
+            assert len(task.targets(row, encoded)) == (1 if encoded.apart else len(encoded.windows))
 
     def test_perfect_logits_score_perfectly(self) -> None:
         task, rows = self.fitted()
@@ -190,7 +202,7 @@ class TaskContract:
         answers = []
         for row in rows:
             encoded = task.encode(row, encoder)
-            answers.append(task.decode(encoded, [self.perfect(task, target) for target in task.targets(row, encoded)]))
+            answers.append(task.decode(encoded, self.perfect_outputs(task, row, encoded)))
         assert task.score(rows, answers)[task.main_score] > 0.999
 
     def test_an_answer_survives_json(self) -> None:
@@ -211,12 +223,18 @@ class TaskContract:
         examples = [Example(e.windows[0], task.targets(r, e)[0], 1.0) for r, e in zip(rows, encoded, strict=True)]
         targets = torch.from_numpy(padded_targets(examples))
         longest = max(len(example.window.ids) for example in examples)
-        shape = (len(rows), longest, task.outputs) if task.tags_words else (len(rows), task.outputs)
-        logits = torch.zeros(shape, requires_grad=True)
+        answers = sum(len(one.apart) or 1 for one in encoded)
+        shape = (answers, longest, task.outputs) if task.tags_words else (answers, task.outputs)
+        # Not zeros: vectors of nothing are alike in every direction.
+        logits = torch.randn(shape, generator=torch.Generator().manual_seed(7)).requires_grad_()
         before = task.loss(logits, targets, torch.ones(len(rows)), 0.0)
         (gradient,) = torch.autograd.grad(before, logits)
-        after = task.loss(logits - 0.1 * gradient, targets, torch.ones(len(rows)), 0.0)
+        after = task.loss(logits - 0.01 * gradient, targets, torch.ones(len(rows)), 0.0)
         assert after.item() < before.item()
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        """What a perfect model puts out in each window of a row; a task whose texts are read apart says it itself."""
+        return [self.perfect(task, target) for target in task.targets(row, encoded)]
 
     def perfect(self, task: Task, target: Any) -> Any:
         """Logits that say ``target`` as loudly as they can."""

@@ -161,7 +161,7 @@ class Learner:
         self.allow(schedule.micro_tokens)
 
     def allow(self, tokens: int) -> None:
-        """Hold at most ``tokens`` padded sub-words at a time: in micro-batches, or where those cannot be, in smaller batches."""
+        """Hold at most ``tokens`` padded sub-words at a time: in micro-batches or, where there are none, in smaller batches."""
         most = min(self.schedule.batch_tokens, tokens) if self.objective.whole_batch else self.schedule.batch_tokens
         self.schedule = replace(self.schedule, micro_tokens=tokens, batch_tokens=most)
         self.total = max(1, math.ceil(len(self.order(0)) * self.schedule.epochs))
@@ -300,7 +300,7 @@ def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any
             rate = schedule.rate * schedule.layer_decay ** (depth - layer_of(name))
         else:
             rate = schedule.head_rate
-        decay = schedule.decay if parameter.ndim > 1 else 0.0
+        decay = schedule.decay if parameter.ndim > 1 and not getattr(parameter, "undecayed", False) else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 

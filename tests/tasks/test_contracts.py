@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from luban.encoding import Encoded
 from luban.tasks import TASKS
 from luban.tasks.base import Task
+from luban.tasks.embedding import Embedding
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
 from luban.tasks.text_classification import TextClassification
@@ -63,6 +66,33 @@ class TestIntentAndSlots(TaskContract):
         return logits
 
 
+class TestEmbedding(TaskContract):
+    task = Embedding
+    rows = SAMPLES["embedding"]
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        """A direction of its own for each passage; the query points where its own passage does."""
+        order = [text for one in self.rows for text in (one["text_pair"], *one.get("negatives", ()))]
+        own, *others = (np.eye(len(order), dtype=np.float32)[order.index(text)] for text in passages(row))
+        return [own, own, *others]
+
+
+class TestScoredEmbedding(TaskContract):
+    task = Embedding
+    rows: ClassVar = [
+        {"text": row["text"], "text_pair": row["text_pair"], "score": value}
+        for row, value in zip(SAMPLES["text-pair"], (4.5, 0.2, 5.0, 1.0), strict=True)
+    ]
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        near = row["score"] / 5
+        return [np.array([1.0, 0.0]), np.array([near, math.sqrt(1 - near * near)])]
+
+
+def passages(row: dict[str, Any]) -> list[str]:
+    return [row["text_pair"], *(row.get("negatives") or ())]
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -71,6 +101,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "text-pair",
         "token-classification",
         "intent-and-slots",
+        "embedding",
     ]
 
 

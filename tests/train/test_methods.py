@@ -59,6 +59,8 @@ def test_head_only_leaves_the_encoder_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", EVERY)
 @pytest.mark.parametrize("task", sorted(SAMPLES))
 def test_every_method_gives_a_folder_that_reproduces_its_golden_rows(method: str, task: str, tmp_path: Path) -> None:
+    if (task, method) == ("embedding", "head"):
+        pytest.skip("a model that embeds has no head")
     folder = train(prepared(task), base(tmp_path), config(method=method, epochs=1), tmp_path / "model")
     assert folder.golden()
     assert folder.manifest.recipe["method"] == method

@@ -8,10 +8,15 @@ from luban.records import Prediction
 def answer_line(answer: Prediction) -> str:
     """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
     if answer.entities is not None:
-        return "  ".join(f"{e.label}[{e.start}:{e.end}] {e.text} {e.score:.2f}" for e in answer.entities) or "–"
+        intent = f"{answer.label}  {answer.score or 0.0:.3f}  " if answer.label is not None else ""
+        found = "  ".join(f"{e.label}[{e.start}:{e.end}] {e.text} {e.score:.2f}" for e in answer.entities)
+        return intent + (found or "–")
     if answer.labels is not None:
         scores = answer.scores or {}
         return "  ".join(f"{label} {scores.get(label, 1.0):.3f}" for label in answer.labels) or "–"
+    if answer.embedding is not None:
+        first = ", ".join(f"{number:.3f}" for number in answer.embedding[:4])
+        return f"{len(answer.embedding)}: {first} …"
     if answer.value is not None:
         return f"{answer.value:.4g}"
     return f"{answer.label}  {answer.score or 0.0:.3f}"

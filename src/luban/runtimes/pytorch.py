@@ -19,8 +19,9 @@ from torch import nn
 
 from luban.encoding import Batch
 from luban.errors import FolderError
+from luban.prefix import restored
+from luban.outputs import answers_of
 from luban.runtimes.base import Runtime
-from luban.tasks.base import logits_of
 
 UNREADABLE = (
     OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError, ImportError, SafetensorError,
@@ -53,7 +54,7 @@ class PyTorchRuntime(Runtime):
         with self.lock, torch.inference_mode():
             was_training = self.model.training
             self.model.eval()
-            logits = logits_of(self.model(**tensors))
+            logits = answers_of(self.model, tensors)
             self.model.train(was_training)
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
@@ -80,7 +81,7 @@ def open_model(folder: Path) -> nn.Module:
             "An exported folder runs with onnxruntime; for PyTorch use the folder it was exported from.",
         ) from error
     assert isinstance(model, nn.Module)
-    return model
+    return restored(model, folder)
 
 
 def device() -> torch.device:

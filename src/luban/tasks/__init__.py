@@ -11,5 +11,6 @@ TASKS = Registry(
         "text-pair": "luban.tasks.text_pair:TextPair",
         "token-classification": "luban.tasks.token_classification:TokenClassification",
         "intent-and-slots": "luban.tasks.intent_and_slots:IntentAndSlots",
+        "embedding": "luban.tasks.embedding:Embedding",
     },
 )

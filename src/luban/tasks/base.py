@@ -30,12 +30,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import IGNORE, Encoded, TextEncoder
+from luban.encoding import IGNORE, Encoded, TextEncoder, Window
 from luban.errors import DataError
 from luban.records import Prediction, Row, Rows
 
 if TYPE_CHECKING:
     import torch
+
+    from luban.bases import Base
+    from luban.config import TrainConfig
 
 Floats = NDArray[np.float32]
 INTENT = "intent:"
@@ -51,6 +54,8 @@ class Column:
     aliases: tuple[str, ...] = ()
     required: bool = True
     target: bool = False
+    prose: bool = False
+    "whether a target is text (or a list of texts) to be read, and so cleaned like what is asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,28 @@ LABEL = Column(
 )
 
 
+QUERY = Column(
+    "text",
+    "the query",
+    ("query", "question", "anchor", "text_a", "sentence1", "sentence_a", "question1", "问题", "查询", "句子1"),
+)
+PASSAGE = Column(
+    "text_pair",
+    "the passage that answers it",
+    ("positive", "passage", "answer", "document", "response", "text_b", "sentence2", "sentence_b", "question2", "回答", "句子2"),
+    target=True,
+    prose=True,
+)
+NEGATIVES = Column(
+    "negatives",
+    "passages that do not answer it",
+    ("negative", "hard_negatives", "neg", "负例"),
+    required=False,
+    target=True,
+    prose=True,
+)
+
+
 class Task(ABC):
     """One kind of problem; see the module's docstring for the contract. Immutable; ``labels`` in the model's order."""
 
@@ -103,10 +130,20 @@ class Task(ABC):
     "the score that picks the best checkpoint; larger is better"
     tags_words: ClassVar[bool] = False
     "whether outputs are one vector a sub-word (b, n, labels) instead of one a row (b, labels)"
+    embeds: ClassVar[bool] = False
+    "whether the model is the encoder alone, whose output is the text's vector (b, hidden): there is no head"
+    whole_batch: ClassVar[bool] = False
+    "whether a row's loss depends on the batch's other rows, so that a batch cannot be divided"
 
-    def __init__(self, labels: Sequence[str] = (), calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str] = (),
+        calibration: Calibration | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.labels = tuple(labels)
         self.calibration = calibration or Calibration()
+        self.settings = dict(settings or {})
         self.index = {label: i for i, label in enumerate(self.labels)}
 
     @property
@@ -131,7 +168,15 @@ class Task(ABC):
 
     def calibrated(self, calibration: Calibration) -> Self:
         """The same task with another calibration."""
-        return type(self)(self.labels, calibration)
+        return type(self)(self.labels, calibration, self.settings)
+
+    def for_run(self, config: TrainConfig, base: Base) -> Self:
+        """The task with what a run chose and its base says, kept as ``settings`` in the manifest; raises `ConfigError`."""
+        return self
+
+    def companions(self, width: int, longest: int) -> dict[str, str]:
+        """Further files of the folder, name to text, by which other libraries read it; width of the encoder, longest window."""
+        return {}
 
     @classmethod
     @abstractmethod
@@ -152,7 +197,10 @@ class Task(ABC):
 
     @abstractmethod
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
-        """What the head should say, one array a window; raises `DataError` for a label the task does not know."""
+        """What the head should say, one array a window; raises `DataError` for a label the task does not know.
+
+        Where texts are read apart (``encoded.apart``): one array for the row.
+        """
 
     @abstractmethod
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
@@ -176,9 +224,19 @@ class Task(ABC):
 
 def stitched(encoded: Encoded, outputs: Sequence[Floats]) -> Floats:
     """Logits of a row from the logits of its windows, weighted by what each window read; (labels,)."""
+    return average(encoded.windows, outputs)
+
+
+def stitched_apart(encoded: Encoded, outputs: Sequence[Floats]) -> list[Floats]:
+    """The same for each of the row's texts that is read apart."""
+    return [average(encoded.windows[part], outputs[part]) for part in encoded.of_each()]
+
+
+def average(windows: Sequence[Window], outputs: Sequence[Floats]) -> Floats:
+    """The mean of the windows' outputs, weighted by what each window read."""
     if len(outputs) == 1:
         return outputs[0].astype(np.float32)
-    weights = np.array([window.weight for window in encoded.windows], dtype=np.float32)
+    weights = np.array([window.weight for window in windows], dtype=np.float32)
     return np.asarray(np.average(np.stack(outputs).astype(np.float32), axis=0, weights=weights), dtype=np.float32)
 
 
@@ -238,6 +296,18 @@ def required_number(record: Row, column: str) -> float:
             f"{value!r} is no number.", "A finite number is expected.", "Mend it or remove the row.", column=column
         )
     return number
+
+
+def texts_in(record: Row, column: str) -> list[str]:
+    """The texts of a cell that holds a list, one text, or nothing; raises `DataError` for anything else."""
+    value = record.get(column)
+    if value is None or value == "":
+        return []
+    if not isinstance(value, str | list | tuple):
+        raise DataError(
+            f"{value!r} is no list of texts.", "Texts in a list, or one text.", "Mend it.", column=column
+        )
+    return [required_text({column: text}, column) for text in ([value] if isinstance(value, str) else value)]
 
 
 def two_classes(labels: Sequence[str], column: str) -> None:
@@ -316,16 +386,6 @@ def fit_scale(rows: Rows) -> Calibration:
             column="label",
         )
     return Calibration(mean=float(values.mean()), spread=float(values.std()))
-
-
-def logits_of(output: Any) -> torch.Tensor:
-    """The answers in what a transformers model gives: its logits; start and end logits side by side, (b, n, 2)."""
-    if "start_logits" in output:
-        import torch
-
-        return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    logits: torch.Tensor = output.logits
-    return logits
 
 
 def class_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The views of an evaluation by the `Prediction` field that a task sets: one lazy table."""
+"""The views of an evaluation, mostly by the `Prediction` field that a task sets: one lazy table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from luban.stages.evaluate.base import View
 VIEWS = Registry(
     "view",
     {
+        "intent": "luban.stages.evaluate.intent:look",
         "entities": "luban.stages.evaluate.tags:look",
         "labels": "luban.stages.evaluate.several:look",
         "value": "luban.stages.evaluate.value:look",
+        "embedding": "luban.stages.evaluate.search:look",
         "label": "luban.stages.evaluate.label:look",
     },
 )
@@ -24,9 +26,15 @@ def view_of(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]
     """The view that fits these answers; raises `DataError` without rows."""
     if not rows:
         raise no_rows()
-    kind = next(name for name in VIEWS if getattr(predictions[0], name) is not None)
-    view: View = VIEWS[kind](rows, predictions, labels)
+    view: View = VIEWS[kind_of(predictions[0])](rows, predictions, labels)
     return view
+
+
+def kind_of(answer: Prediction) -> str:
+    """Which view fits an answer: by the field it sets; an intent comes with entities."""
+    if answer.label is not None and answer.entities is not None:
+        return "intent"
+    return next(name for name in VIEWS if getattr(answer, name, None) is not None)
 
 
 def no_rows() -> DataError:

@@ -52,6 +52,12 @@ def explain(predictor: Predictor, value: str | Row, *, target: str | None = None
 def question(predictor: Predictor, value: str | Row, target: str | None) -> Question:
     """What is to be explained: the row, encoded, and the number of the head that ``target`` names."""
     task, row = predictor.task, predictor.row(value)
+    if task.embeds:
+        raise ConfigError(
+            "A model that embeds gives a vector, which no word speaks for or against.",
+            "A class, a number or a tag can be explained.",
+            "Explain a rerank model's score of the query and the passage instead.",
+        )
     encoded = task.encode(row, predictor.encoder)
     common: dict[str, Any] = {
         "encoded": encoded,

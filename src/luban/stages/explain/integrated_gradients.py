@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from luban.encoding import Window, collate
 from luban.errors import ConfigError
+from luban.outputs import logits_of
 from luban.predict import Predictor
 from luban.records import Evidence, WordWeight
 from luban.stages.explain.base import Question
-from luban.tasks.base import logits_of
 
 STEPS = 32
 AT_ONCE = 8

@@ -17,7 +17,8 @@ from typing import Any
 
 from luban.errors import FolderError, GateError
 from luban.folder import Folder
-from luban.tasks.base import logits_of
+from luban.prefix import restored
+from luban.outputs import answers_of
 
 OPSET = 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -68,7 +69,7 @@ class _Logits:
                 self.model = model
 
             def forward(self, *values: torch.Tensor) -> torch.Tensor:
-                return logits_of(self.model(**dict(zip(names, values, strict=True)), return_dict=True))
+                return answers_of(self.model, dict(zip(names, values, strict=True)))
 
         return Logits().eval()
 
@@ -117,7 +118,7 @@ def _load(path: Path, model_class: str) -> Any:
             model = kind.from_pretrained(
                 path, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=False
             )
-            return model.eval()
+            return restored(model, path).eval()
     except (OSError, ValueError) as error:
         raise FolderError(
             f"{path} cannot be loaded by transformers ({str(error).splitlines()[0][:200]}).",

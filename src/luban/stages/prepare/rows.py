@@ -97,11 +97,13 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
         if "entities" in raw and isinstance(text, str):
             raw["entities"], inner = entities_of(text, raw["entities"])
     elif how.clean:
-        targets = {column.name for column in how.task.columns if column.target}
+        targets = {column.name for column in how.task.columns if column.target and not column.prose}
         for name, value in raw.items():
             if isinstance(value, str) and name not in targets:
                 raw[name] = clean_text(value)
-                changed |= raw[name] != value
+            elif isinstance(value, list) and name not in targets:
+                raw[name] = [clean_text(one) if isinstance(one, str) else one for one in value]
+            changed |= raw[name] != value
     return how.task.parse(raw, labelled=how.labelled), changed, inner
 
 
@@ -171,7 +173,8 @@ def _schema(row: Record) -> Any:
     """Arrow types of canonical rows; known for the columns whose first value may be an empty list."""
     import pyarrow as pa
 
-    known = {"labels": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "words": pa.list_(pa.list_(pa.int32()))}
+    known = {name: pa.list_(pa.string()) for name in ("labels", "tags", "negatives", "passages")}
+    known |= {"words": pa.list_(pa.list_(pa.int32()))}
     kinds = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
     return pa.schema(
         [(name, known.get(name) or kinds.get(type(value)) or pa.array([value]).type) for name, value in row.items()]

@@ -53,6 +53,8 @@ class Answered(BaseModel, extra="allow"):
     labels: list[str] | None = None
     entities: list[dict[str, Any]] | None = None
     value: float | None = None
+    embedding: list[float] | None = Field(None, description="the text's vector, of length 1")
+    relevance: list[float] | None = Field(None, description="how well each passage answers the query, 0 to 1")
     tokens: int = Field(description="sub-words of the row")
     truncated: bool = Field(description="whether the end of the row was not read")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -51,12 +50,13 @@ def forecast(learner: Learner, memory: float) -> Forecast:
         )  # fmt: skip
     wanted = learner.schedule.micro_tokens
     micro = min(wanted, fits)
-    learner.schedule = replace(learner.schedule, micro_tokens=micro)
+    learner.allow(micro)
     order = learner.order(0)
     seconds = _seconds(learner, order)
     padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
     peak = int(resident() + growing + saved * padded / learner.lengths[longest])
-    note = f"micro-batch lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
+    what = "batch (each row's loss needs all of it)" if learner.objective.whole_batch else "micro-batch"
+    note = f"{what} lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
     return Forecast(seconds, peak, learner.total, micro, note)
 
 

@@ -15,6 +15,7 @@ from luban.config import TrainConfig
 from luban.errors import GateError
 from luban.records import EpochEnd, Step, Watch, unwatched
 from luban.runtimes.pytorch import device
+from luban.stages.train import suspects
 from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
@@ -24,6 +25,7 @@ from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.probe import may_average, start_head
 from luban.stages.train.sinks import Curves
+from luban.stages.train.weights import balanced
 from luban.training import Learner, Schedule, learnt, recall
 
 CHECKPOINT_SECONDS = 120.0
@@ -35,9 +37,9 @@ class Run:
     """A run in the folder ``path``; ``key`` says whose it is, so that only the same run is resumed.
 
     ``progress`` is what a resumed run must remember: ``history`` of dev scores, the ``best`` of them, and for how many
-    evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`); and the
-    micro-batch, because other sums in another order are other weights. ``parameters`` counts those that were trained
-    and all of the model that came out.
+    evaluations there was nothing better (``stale``); whether the model ``averages`` its tokens (`pooling`); the
+    micro-batch, because other sums in another order are other weights; and the ``suspects`` where labels were doubted.
+    ``parameters`` counts those that were trained and all of the model that came out.
     """
 
     path: Path
@@ -57,9 +59,11 @@ class Run:
         if kept is not None:
             self.progress = kept
             plan = replace(plan, micro_tokens=kept["micro_tokens"])
+        method = METHODS[self.config.method]()
+        method.prepare(model, material, self.config)
+        material = self._counted(model, material)
         self._begin(model, material, fresh=kept is None)
         material = with_negatives(model, material, self.config)
-        method = METHODS[self.config.method]()
         trained = method.begin(model, material, self.config, self.path / "work")
         learner = Learner(
             trained.step,
@@ -83,6 +87,16 @@ class Run:
         plain: nn.Module = method.finish(trained)
         self.parameters = {"trained": learn, "all": sum(p.numel() for p in plain.parameters())}
         return plain
+
+    def _counted(self, model: nn.Module, material: Material) -> Material:
+        """The material with each row counting for what it is to; suspect labels are looked for once a run."""
+        if self.config.noisy != "none":
+            if "suspects" not in self.progress:
+                self.progress["suspects"] = suspects.find(model, material, seed=self.config.seed)
+            material = suspects.heeded(material, self.progress["suspects"], self.config.noisy)
+        if self.config.class_weights == "balanced":
+            material = replace(material, examples=balanced(material.examples))
+        return material
 
     def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
         """Give the model its averaging layer where it has one, and in a fresh run its head."""

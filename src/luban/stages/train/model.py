@@ -31,6 +31,8 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
                 base, local_files_only=True, trust_remote_code=False, num_labels=task.outputs, **task.model_config()
             )
             vars(config).pop("auto_map", None)  # code that was not run is not passed on
+            for name, value in task.model_config().items():
+                setattr(config, name, value)
             for name in DROPOUTS:
                 if isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, dropout)
@@ -49,9 +51,8 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
         ) from error
     assert isinstance(model, nn.Module)
     made_up = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-    lacking = sorted(
-        name for name in made_up if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
-    )
+    own = "" if task.embeds else f"{model.base_model_prefix}."
+    lacking = sorted(name for name in made_up if name.startswith(own) and "pooler." not in name)
     if lacking:
         raise BaseUnavailable(
             f"{base}/model.safetensors lacks {len(lacking)} of the encoder's weights ({', '.join(lacking[:3])}).",
@@ -59,6 +60,17 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
             "Get the base again, or see `luban models` for those that are at hand.",
         )
     return model
+
+
+def skeleton(base: Path) -> nn.Module | None:
+    """A classifier on the base as its config.json describes it, without weights; None where it cannot be told."""
+    try:
+        with quiet(), torch.device("meta"):
+            config = transformers.AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+            made: nn.Module = transformers.AutoModelForSequenceClassification.from_config(config)
+            return made
+    except UNREADABLE:
+        return None
 
 
 def head(model: nn.Module, outputs: int) -> nn.Linear:

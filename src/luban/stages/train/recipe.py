@@ -23,15 +23,16 @@ LENGTH_SHARE = 0.995
 def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words
-    batch_rows = config.batch_rows or (16 if tagger or rows < FEW else 32)
-    rate = config.rate or (3e-4 if tagger else 3e-5 if rows < FEW else 5e-5)
+    batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
+    rate = config.rate or (3e-4 if tagger else 3e-5 if rows < FEW and not task.embeds else 5e-5)
+    batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds else 128)
     return Schedule(
         epochs=config.epochs or (tagger_epochs(rows) if tagger else epochs(rows / task.outputs)),
         rate=rate,
         head_rate=config.head_rate or rate * 3,
         batch_rows=batch_rows,
-        batch_tokens=config.batch_tokens or batch_rows * 128,
-        micro_tokens=config.batch_tokens or batch_rows * 128,
+        batch_tokens=batch_tokens,
+        micro_tokens=batch_tokens,
         warmup=config.warmup,
         decay=config.decay,
         clip=config.clip,

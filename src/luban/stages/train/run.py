@@ -41,6 +41,7 @@ def train(
     was interrupted goes on from ``<out>.run``. Raises `DataError` for rows that cannot be learnt from, `ConfigError` for a
     name that no URL can hold, `GateError` where training diverges.
     """
+    from luban.stages.train import suspects
     from luban.stages.train.loop import Run
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
@@ -81,13 +82,18 @@ def train(
         settings=task.settings,
         scores={"valid": scores},
         notes={
-            "seconds": round(time.perf_counter() - start, 1), "history": history, "parameters": run.parameters,
+            "seconds": round(time.perf_counter() - start, 1),
+            "history": history,
+            "parameters": run.parameters,
             **origin.notes,
-        },  # fmt: skip
+            **_suspected(run.progress, config, len(data.train)),
+        },
     )
 
     def fill(place: Path) -> None:
         _fill(place, predictor, material, config, history)
+        if "suspects" in run.progress:
+            write_text(place / "reports" / suspects.FILE, suspects.report(run.progress["suspects"], material.rows))
         if (work / BESIDE).is_dir():
             shutil.copytree(work / BESIDE, place, dirs_exist_ok=True)
 
@@ -155,6 +161,13 @@ def _fill(
     write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
     (work / "reports").mkdir()
     write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
+
+
+def _suspected(progress: Mapping[str, Any], config: TrainConfig, rows: int) -> dict[str, Any]:
+    """What the manifest says of suspect labels: how many there are, of how many rows, and what was done with them."""
+    if "suspects" not in progress:
+        return {}
+    return {"suspects": {"found": len(progress["suspects"]), "rows": rows, "noisy": config.noisy}}
 
 
 def _calibration(task: Task) -> CalibrationInfo:

@@ -129,6 +129,8 @@ def _outputs(face: Face) -> dict[str, Output]:
         found["score"] = ("FP32", 0, lambda answer: answer.score)
     if sample.scores is not None:
         found["scores"] = ("FP32", len(sample.scores), lambda answer: list((answer.scores or {}).values()))
+    if sample.embedding is not None:
+        found["embedding"] = ("FP32", len(sample.embedding), lambda answer: answer.embedding)
     if sample.value is not None:
         found["value"] = ("FP32", 0, lambda answer: answer.value)
     for name in ("labels", "entities"):

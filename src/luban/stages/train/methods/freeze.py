@@ -22,6 +22,7 @@ from luban.errors import ConfigError
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
 from luban.stages.train.pooling import encoder_of
+from luban.tasks import TASKS
 from luban.training import Example, Feed, layer_of
 
 CACHE = "frozen.npy"
@@ -44,6 +45,10 @@ class Head(Method):
 
     name = "head"
 
+    @classmethod
+    def refused(cls, config: TrainConfig, task: str) -> str:
+        return "A model that embeds has no head to train." if TASKS[task].embeds else ""
+
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         return frozen(model, material, int(getattr(model.config, "num_hidden_layers", 0)), work)
 
@@ -58,9 +63,15 @@ def frozen(model: nn.Module, material: Material, layers: int, work: Path) -> Tra
         raise ConfigError(
             f"layers is {layers}.", f"The model has {depth} to freeze.", "Set it lower, or 0 for half of them."
         )
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    if material.task.embeds and layers == depth:
+        raise ConfigError(
+            f"All {layers} layers would be frozen.",
+            "A model that embeds has no head: its layers learn.",
+            f"Set layers to {layers - 1} or lower, or use --method full.",
+        )
+    prefix = "" if material.task.embeds else f"{getattr(model, 'base_model_prefix', '')}."
     for name, parameter in model.named_parameters():
-        if name.startswith(prefix) and ".pooler." not in name and layer_of(name) <= layers:
+        if name.startswith(prefix) and "pooler." not in name and layer_of(name) <= layers:
             parameter.requires_grad_(False)
     if encoder_of(model) is None:
         return as_it_is(model, material)
@@ -73,11 +84,12 @@ def upper(model: nn.Module, layers: int) -> nn.Module:
     """The model without its embeddings and lowest layers, on the same parameters; it reads ``inputs_embeds``."""
     name = str(model.base_model_prefix)
     twin: nn.Module = _twin(model)
-    base = _twin(getattr(model, name))
+    base: Any = _twin(getattr(model, name)) if hasattr(model, name) else twin
     stack = _twin(base.encoder)
     stack.layer = nn.ModuleList(list(stack.layer)[layers:])
     base.embeddings, base.encoder = Passed(), stack
-    setattr(twin, name, base)
+    if base is not twin:
+        setattr(twin, name, base)
     return twin
 
 
@@ -91,9 +103,10 @@ class Passed(nn.Module):
 def remember(
     model: nn.Module, layers: int, examples: Sequence[Example], pad_id: int, file: Path
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """What the frozen part makes of each example, in a file: (all sub-words, features), and where each begins (n + 1,)."""
+    """What the frozen part makes of each window, in a file: (all sub-words, features), and where each begins (n + 1,)."""
     base = encoder_of(model)
-    lengths = [len(example.window.ids) for example in examples]
+    windows = [window for example in examples for window in example.windows]
+    lengths = [len(window.ids) for window in windows]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     file.parent.mkdir(parents=True, exist_ok=True)
     shape = (int(starts[-1]), int(base.config.hidden_size))
@@ -106,7 +119,7 @@ def remember(
     model.eval()
     with torch.inference_mode():
         for batch in batches(lengths, max_rows=64, max_tokens=8192, slack=0.2):
-            arrays = collate([examples[i].window for i in batch], pad_id)
+            arrays = collate([windows[i] for i in batch], pad_id)
             out = lower(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
             for i, row in zip(batch, out.last_hidden_state.cpu().numpy(), strict=True):
                 states[starts[i] : starts[i + 1]] = row[: lengths[i]]
@@ -119,12 +132,14 @@ def remembered(model: nn.Module, kept: tuple[NDArray[Any], NDArray[np.int64]], e
     """Feeds the upper part from the file."""
     states, starts = kept
     device = next(model.parameters()).device
+    first = np.concatenate([[0], np.cumsum([len(example.windows) for example in examples])])
 
     def feed(rows: Sequence[int]) -> dict[str, Tensor]:
-        lengths = [len(examples[i].window.ids) for i in rows]
-        embeds = np.zeros((len(rows), max(lengths), states.shape[1]), dtype=np.float32)
+        places = [int(place) for i in rows for place in range(first[i], first[i + 1])]
+        lengths = [int(starts[place + 1] - starts[place]) for place in places]
+        embeds = np.zeros((len(places), max(lengths), states.shape[1]), dtype=np.float32)
         mask = np.zeros(embeds.shape[:2], dtype=np.int64)
-        for at, (i, n) in enumerate(zip(rows, lengths, strict=True)):
+        for at, (i, n) in enumerate(zip(places, lengths, strict=True)):
             embeds[at, :n], mask[at, :n] = states[starts[i] : starts[i + 1]], 1
         return {
             "inputs_embeds": torch.from_numpy(embeds).to(device),
