@@ -142,6 +142,26 @@ def test_evaluate_names_a_part_only_where_the_files_name_does(call, model, rows,
     assert shown in line
 
 
+def test_compare_shows_the_score_that_decides_first(call, model, rows):
+    lines = [
+        line.split()[0]
+        for line in call("compare", model, model, rows, "--bootstrap", 100).out.splitlines()
+        if line.split()
+    ]
+    assert lines.index("accuracy") == lines.index("macro_f1") - 1
+
+
+def test_data_check_of_one_file_names_no_part(call, rows):
+    done = call("data", "check", rows, "--task", "text-classification")
+    assert "train" not in done.out
+
+
+def test_columns_that_are_missing_are_all_asked_for(call, tmp_path):
+    (tmp_path / "odd.csv").write_text("name,age\nann,3\nbob,4\n", encoding="utf8")
+    done = call("data", "check", tmp_path / "odd.csv", "--task", "text-classification")
+    assert "--columns text=COLUMN,label=COLUMN" in done.err
+
+
 def test_compare_says_which_is_better(call, model, rows):
     found = call("compare", model, model, rows, "--bootstrap", 100, "--json").json
     assert found["verdict"] == "unsure"

@@ -51,6 +51,14 @@ def test_empty_cells_and_missing_cells_fail_the_check(tmp_path: Path) -> None:
     assert report.failed
 
 
+def test_parts_are_listed_in_the_order_of_the_line_and_a_lone_file_is_no_part(tmp_path: Path) -> None:
+    for name in ("test", "dev", "train", "mine"):
+        (tmp_path / f"{name}.tsv").write_text("text\tlabel\nwhere is it\ta\nis it here\tb\n", encoding="utf8")
+    assert list(check(str(tmp_path), CLASSES).rows) == ["train", "valid", "test"]
+    assert not check(str(tmp_path), CLASSES).whole
+    assert check(str(tmp_path / "mine.tsv"), CLASSES).whole
+
+
 def test_a_missing_value_is_told_from_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "x"}\n{"label": "y"}\n{"text": " ", "label": "y"}\n')
     report = check(str(tmp_path / "a.jsonl"), CLASSES)

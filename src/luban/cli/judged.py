@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.text import Text
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
 
 MOST_CLASSES = 60
+Scored = TypeVar("Scored")
 NAIVE = "naive weighted F1, every O counted"
 
 
@@ -39,7 +40,7 @@ def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -
         screen.note(told, style="yellow")
 
 
-def main_first(scores: Mapping[str, float], main: str) -> dict[str, float]:
+def main_first(scores: Mapping[str, Scored], main: str) -> dict[str, Scored]:
     """The scores with the one the task is judged by on top."""
     return {name: scores[name] for name in sorted(scores, key=lambda name: name != main)}
 
@@ -56,7 +57,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
         "p",
         numbers=(1, 2, 3, 4, 5),
     )
-    for name, gap in comparison.differences.items():
+    for name, gap in main_first(comparison.differences, comparison.score).items():
         made.add_row(
             Text(name, style="bold" if name == comparison.score else ""),
             f"{comparison.scores_a[name]:.4f}",

@@ -38,7 +38,8 @@ def show_rows(screen: Screen, facts: Mapping[str, Any]) -> None:
         word("rows"),
         " · ".join(
             f"{word(part)} {count:,}" if part else f"{count:,}" for part, count in facts["rows"].items() if count
-        ),
+        )
+        or "0",
     )
     if facts.get("labels"):
         grid.add_row(word("labels"), f"{len(facts['labels'])}: " + shortened(facts["labels"], screen))

@@ -63,7 +63,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A data check; ``failed`` when some row cannot be used at all."""
+    """A data check; ``failed`` when some row cannot be used at all; ``whole``: the source names no part."""
 
     source: str
     task: str
@@ -74,6 +74,7 @@ class Check:
     rejects: tuple[Reject, ...]
     columns: Mapping[str, str]
     sample: tuple[Row, ...]
+    whole: bool = False
 
     @property
     def failed(self) -> bool:
@@ -102,7 +103,8 @@ def check(
         if other:
             found = load(other, task, config=config).parts
             parts[name] = found.get(name) or next(iter(found.values()))
-    return examine(Loaded(loaded.task, source, parts, loaded.columns, loaded.notes), encoder=encoder)
+    whole = loaded.whole and len(parts) == 1
+    return examine(Loaded(loaded.task, source, parts, loaded.columns, loaded.notes, whole), encoder=encoder)
 
 
 def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:
@@ -142,6 +144,7 @@ def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:
         loaded.rejects,
         loaded.columns,
         tuple(dict(rows[i]) for i in range(min(3, len(rows)))),
+        loaded.whole,
     )
 
 

@@ -177,7 +177,7 @@ def _missing(table: Table, missing: Iterable[Column]) -> DataError:
     return DataError(
         f"there is no column for {' and '.join(repr(column.name) for column in columns)} ({first.about}).",
         f"The columns are: {shown}.",
-        f"Name it with --columns {first.name}=COLUMN.{' ' + hint if hint else ''}",
+        f"Name it with --columns {'=COLUMN,'.join(column.name for column in columns)}=COLUMN.{' ' + hint if hint else ''}",
         file=table.file,
         column=first.name,
     )

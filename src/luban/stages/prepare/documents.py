@@ -160,9 +160,9 @@ def _loads(text: str) -> Any:
         return value
     except json.JSONDecodeError as error:
         raise DataError(
-            f"this is no whole JSON ({error.msg} at line {error.lineno}, character {error.colno})."
+            f"this is no whole JSON ({error.msg.removesuffix(' at')} at line {error.lineno}, character {error.colno})."
             if error.lineno > 1
-            else f"this is no whole JSON ({error.msg} at character {error.colno}).",
+            else f"this is no whole JSON ({error.msg.removesuffix(' at')} at character {error.colno}).",
             "One whole JSON value was expected.",
             "Check that the line was not cut and that quotes and brackets close.",
         ) from error
