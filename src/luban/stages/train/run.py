@@ -23,7 +23,9 @@ from luban.tasks.base import Task
 if TYPE_CHECKING:
     from torch import nn
 
+    from luban.stages.train.loop import Run
     from luban.stages.train.material import Material
+    from luban.stages.train.origin import Origin
 
 
 TOKENIZER_FILES = (
@@ -67,6 +69,7 @@ def train(
     model = origin.plain(run.fine_tune(model, material, plan))
     history = run.progress["history"]
     task, scores, predictor = _finish(model, material)
+    kept = _remembered(origin, predictor, run)
     recipe = {**config.model_dump(mode="json"), "schedule": asdict(plan)}
     manifest = Manifest(
         name=name,
@@ -85,13 +88,15 @@ def train(
             "seconds": round(time.perf_counter() - start, 1),
             "history": history,
             "parameters": run.parameters,
-            **origin.notes,
+            **origin.notes, **kept,
             **_suspected(run.progress, config, len(data.train)),
         },
     )
 
     def fill(place: Path) -> None:
         _fill(place, predictor, material, config, history)
+        if kept:
+            write_text(place / "reports" / "continual.json", json.dumps(kept["continual"], ensure_ascii=False, indent=1) + "\n")
         if "suspects" in run.progress:
             write_text(place / "reports" / suspects.FILE, suspects.report(run.progress["suspects"], material.rows))
         if (work / BESIDE).is_dir():
@@ -136,6 +141,18 @@ def _finish(model: nn.Module, material: Material) -> tuple[Task, dict[str, float
     task = calibrated(material.task, material.valid, material.encoded_valid, logits)
     answers = [task.decode(row, out) for row, out in zip(material.encoded_valid, logits, strict=True)]
     return task, task.score(material.valid, answers), live(model, task, material.encoder)
+
+
+def _remembered(origin: Origin, predictor: Predictor, run: Run) -> dict[str, Any]:
+    """What the manifest says of how much a continued model forgot; raises `GateError` where it was too much."""
+    from luban.stages.train.continual import check
+
+    found = origin.remembered(predictor)
+    if found is None:
+        return {}
+    run.watch(found)
+    check(found, run.path)
+    return {"continual": asdict(found)}
 
 
 def _fill(
@@ -185,7 +202,7 @@ def _data(data: Prepared) -> dict[str, Any]:
 
 def _key(data: Prepared, base: Base, config: TrainConfig, learnt_from: Mapping[str, Any]) -> str:
     # What changes no result may differ: a run that was killed for memory goes on with less of it.
-    chosen = config.model_dump(mode="json", exclude={"threads", "memory", "log"})
+    chosen = config.model_dump(mode="json", exclude={"threads", "memory", "log", "max_forget"})
     told = [data.fingerprint, data.task, base.hash or str(base.path), chosen, made_by().get("luban")]
     told += [dict(learnt_from)] if learnt_from else []
     return hashlib.sha256(canonical(told).encode()).hexdigest()
