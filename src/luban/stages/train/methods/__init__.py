@@ -8,6 +8,13 @@ METHODS = Registry(
         "full": "luban.stages.train.methods.full:Full",
         "freeze": "luban.stages.train.methods.freeze:Freeze",
         "head": "luban.stages.train.methods.freeze:Head",
+        "lora": "luban.stages.train.methods.adapters:Adapter",
+        "dora": "luban.stages.train.methods.adapters:Adapter",
+        "adalora": "luban.stages.train.methods.adapters:Adapter",
+        "ia3": "luban.stages.train.methods.adapters:Adapter",
+        "bottleneck": "luban.stages.train.methods.bottleneck:Bottleneck",
+        "prompt": "luban.stages.train.methods.prompt:Prompt",
+        "prefix": "luban.stages.train.methods.prefix:Prefix",
     },
     extra="train",
 )

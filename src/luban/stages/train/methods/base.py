@@ -65,6 +65,9 @@ class Method(ABC):
         """The folder whose tokenizer reads the rows, and goes into the model folder: the base's, where nothing is added."""
         return base
 
+    def prepare(self, model: nn.Module, material: Material, config: TrainConfig) -> None:  # noqa: B027 - few need it
+        """Give the model what it needs to read the rows, before its head has a start."""
+
     @classmethod
     def check(cls, folder: Folder, base: Path) -> None:  # noqa: B027 - the plain model is re-run for every method
         """Load from disk what the method wrote beside the model and re-run the golden rows; raises `ParityError`."""
