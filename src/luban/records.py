@@ -159,6 +159,33 @@ class Progress:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClassKept:
+    """The share of ``rows`` of an old class that were answered rightly before and after a model went on learning."""
+
+    label: str
+    rows: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a continued model still knows: accuracy on ``rows`` old rows, its ``drop`` with a 95 per cent interval.
+
+    ``most``: the drop allowed; ``unseen``: whether the older model surely did not learn these rows either.
+    """
+
+    rows: int
+    before: float
+    after: float
+    drop: float
+    interval: tuple[float, float]
+    most: float
+    unseen: bool
+    classes: tuple[ClassKept, ...] = ()
+
+
 Watch = Callable[[object], None]
 "whoever wants to see work go by: called with `Forecast`, `Step`, `EpochEnd` ...; it prints, logs or ignores them"
 

@@ -17,7 +17,9 @@ from luban.config import TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder
 from luban.manifest import BaseInfo
-from luban.records import Prepared
+from luban.predict import Predictor
+from luban.records import Prepared, Remembered, Row
+from luban.stages.train import continual
 from luban.stages.train import teacher as teachers
 from luban.stages.train.material import Material
 from luban.stages.train.model import build
@@ -41,11 +43,8 @@ class Origin:
     config: TrainConfig
     teacher: Teacher | None = None
     parent: Folder | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether training starts from a model that has its head."""
-        return bool(self.config.student_layers or self.config.continue_from)
+    old_rows: tuple[Row, ...] = ()
+    "rows of old classes, by which it is told what a continued model forgot"
 
     def taught(self, material: Material, work: Path) -> Material:
         """The material with what the teacher says of it, where there is one."""
@@ -58,6 +57,8 @@ class Origin:
         """The model to be trained."""
         config = self.config
         dropout = 0.1 if config.dropout < 0 else config.dropout
+        if config.continue_from and self.parent is not None:
+            return continual.grown(self.parent, self.task, material, dropout=dropout, seed=config.seed)
         model = build(self.base.path, self.task, dropout=dropout, seed=config.seed)
         if config.student_layers:
             shorten(model, config.student_layers)
@@ -76,7 +77,17 @@ class Origin:
     @property
     def notes(self) -> dict[str, Any]:
         """What the manifest says of where the model learnt from."""
+        if self.config.continue_from and self.parent is not None:
+            return {"replay": continual.seen_before(self.data)}
         return {"teacher": self.teacher.as_json()} if self.config.teacher and self.teacher is not None else {}
+
+    def remembered(self, model: Predictor) -> Remembered | None:
+        """What a continued model still knows of its old rows; nothing for any other."""
+        if not self.old_rows or self.parent is None:
+            return None
+        unseen = continual.split_again(self.parent, self.data)
+        old = Predictor.open(self.parent, check=False)
+        return continual.remembered(old, model, self.old_rows, self.config, unseen=unseen)
 
     @property
     def root(self) -> BaseInfo:
@@ -90,6 +101,8 @@ class Origin:
 def origin_of(data: Prepared, base: Base, config: TrainConfig) -> Origin:
     """Raises `ConfigError` for options that do not go together, and for a teacher that cannot teach these rows."""
     check_options(data, config)
+    if config.continue_from:
+        return _continued(data, base, config)
     if not config.teacher:
         return Origin(data, TASKS[data.task].fit(data.train), base, config)
     teacher = teachers.opened(config, data)
@@ -100,6 +113,18 @@ def origin_of(data: Prepared, base: Base, config: TrainConfig) -> Origin:
     return Origin(data, teacher.task, base, config, teacher)
 
 
+def _continued(data: Prepared, base: Base, config: TrainConfig) -> Origin:
+    """A run that goes on from an older model, which is its own teacher."""
+    folder = continual.opened(data, config)
+    teacher = Teacher(
+        folder.manifest.name, folder.path, Predictor.open(folder, stage="train"), folder.manifest.fingerprint
+    )
+    task = continual.widened(folder.task(), data.train)
+    old = tuple(continual.old_rows(data, folder.manifest.labels))
+    given = config.model_copy(update={"probe": False, "pooling": "first"})
+    return Origin(continual.together(data, config), task, base, given, teacher, folder, old)
+
+
 def check_options(data: Prepared, config: TrainConfig) -> None:
     """Raises `ConfigError` for options of distillation and of continual learning that do not go together."""
     if config.student_layers and not config.teacher:
@@ -107,6 +132,18 @@ def check_options(data: Prepared, config: TrainConfig) -> None:
             f"student_layers is {config.student_layers}, and there is no teacher.",
             "A student is a copy of its teacher.",
             "Name one with --teacher.",
+        )
+    if config.continue_from and (config.teacher or config.student_layers):
+        raise ConfigError(
+            "A model that goes on has itself for a teacher.",
+            "--continue-from goes neither with --teacher nor with --student-layers.",
+            "Leave out one of them.",
+        )
+    if data.replay is not None and not config.continue_from:
+        raise ConfigError(
+            "There are rows to replay, and no model to continue.",
+            "They are those that an older model was trained from.",
+            "Name it with --continue-from.",
         )
     if data.unlabelled and not (config.teacher or config.continue_from):
         raise ConfigError(

@@ -88,7 +88,8 @@ def train(
             "seconds": round(time.perf_counter() - start, 1),
             "history": history,
             "parameters": run.parameters,
-            **origin.notes, **kept,
+            **origin.notes,
+            **kept,
             **_suspected(run.progress, config, len(data.train)),
         },
     )
@@ -96,7 +97,9 @@ def train(
     def fill(place: Path) -> None:
         _fill(place, predictor, material, config, history)
         if kept:
-            write_text(place / "reports" / "continual.json", json.dumps(kept["continual"], ensure_ascii=False, indent=1) + "\n")
+            write_text(
+                place / "reports" / "continual.json", json.dumps(kept["continual"], ensure_ascii=False, indent=1) + "\n"
+            )
         if "suspects" in run.progress:
             write_text(place / "reports" / suspects.FILE, suspects.report(run.progress["suspects"], material.rows))
         if (work / BESIDE).is_dir():
@@ -220,5 +223,6 @@ def _forget(run: Path) -> None:
     """Remove the run's checkpoints and what its method kept; its logs stay."""
     for name in ("checkpoint", "work"):
         shutil.rmtree(run / name, ignore_errors=True)
+    (run / "continual.json").unlink(missing_ok=True)
     if run.is_dir() and not any(run.iterdir()):
         run.rmdir()
