@@ -172,7 +172,7 @@ def _from_tokens(record: Row, *, labelled: bool) -> dict[str, Any]:
         return row
     tags = record.get("tags")
     if not isinstance(tags, list | tuple) or len(tags) != len(tokens):
-        count = len(tags) if isinstance(tags, list | tuple) else "no"
+        count = len(tags) if isinstance(tags, list | tuple) else 0
         raise DataError(
             f"there are {counted(len(tokens), 'token')} and {counted(count, 'tag')}.",
             "Every token has one tag.",

@@ -167,6 +167,18 @@ def test_a_tagger_that_finds_nothing_explains_the_nearest_word() -> None:
     assert explain(predictor, {"text": "anna lives"}).target.startswith("PER@")
 
 
+def test_an_intent_is_explained_by_the_mean_over_the_words_and_a_slot_by_its_name() -> None:
+    planted = {"paris": [0, 5, 0, 0, 0, 0, 0], "not": [0, 0, 0, 0, 0, 3, 0]}
+    predictor = linear("intent-and-slots", planted)
+    evidence = explain(predictor, {"text": "not in paris"}, target="ask", method="shapley")
+    # What a word adds to the logits of all words from it on, divided by the three of them.
+    assert weights(evidence) == {"not": 3.0, "in": 0.0, "paris": 0.0}
+    assert explain(predictor, {"text": "not in paris"}).target == "ask"
+    assert explain(predictor, {"text": "not in paris"}, target="LOC").target == "LOC@7-12"
+    with pytest.raises(ConfigError, match="intent or slot 'askk'.*'ask'"):
+        explain(predictor, {"text": "not in paris"}, target="askk")
+
+
 def test_multi_label_without_a_chosen_label_explains_the_likeliest() -> None:
     predictor = linear("multi-label-classification", {"room": [-4, -9, -6]})
     assert explain(predictor, {"text": "the room"}).target == "noisy"

@@ -46,6 +46,7 @@ LABELS = {
     "text-regression": (),
     "text-pair": ("no", "yes"),
     "token-classification": ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"),
+    "intent-and-slots": ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "intent:ask", "intent:tell"),
 }
 TEXTS = (
     "the room was very good",

@@ -16,8 +16,9 @@ from luban.errors import ConfigError, counted, nearest_hint
 from luban.predict import Predictor
 from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
-from luban.stages.explain.base import Question, located, shown_text
-from luban.tasks.base import Floats, softmax
+from luban.stages.explain.base import Question, Term, located, shown_text
+from luban.tagging import places
+from luban.tasks.base import INTENT, Floats, softmax
 
 METHODS = Registry(
     "method of explanation",
@@ -38,7 +39,7 @@ Method = Callable[[Predictor, Question], Evidence]
 def explain(predictor: Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:
     """The weight of each word for one output of the model.
 
-    ``target``: a label (default: the predicted one); for a tagger an entity as ``LABEL@start-end``, a label, or a word
+    ``target``: a label (default: the predicted one; an intent comes before a slot); for a tagger an entity as ``LABEL@start-end``, a label, or a word
     of the text (default: the surest entity). ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
     Positions count characters of the text; for a pair, of text, a line break, text_pair.
 
@@ -66,17 +67,32 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
     }
     outputs = predictor.logits([encoded])[0]
     answer = task.decode(encoded, outputs)
+    if answer.entities is not None and answer.label is not None and target in (None, *(answer.scores or ())):
+        return _of_intent(predictor, encoded, target or answer.label, common)
     if task.tags_words:
         return _of_tagger(predictor, encoded, outputs, answer, target, common)
-    whole = tuple((w, window.weight) for w, window in enumerate(encoded.windows))
     if not task.labels:
         _refuse_target(target)
         scale = task.calibration
-        return Question("value", output=0, parts=whole, scale=scale.spread, offset=scale.mean, **common)
+        return Question("value", terms=_whole(encoded, 0), scale=scale.spread, offset=scale.mean, **common)
     label = target or _predicted(answer)
     if label not in task.index:
         raise _unknown(label, task.labels, "label")
-    return Question(label, output=task.index[label], parts=whole, **common)
+    return Question(label, terms=_whole(encoded, task.index[label]), **common)
+
+
+def _whole(encoded: Encoded, output: int) -> tuple[Term, ...]:
+    """One output of a whole row: of each window, by what it read."""
+    return tuple(Term(w, window.weight, output) for w, window in enumerate(encoded.windows))
+
+
+def _of_intent(predictor: Predictor, encoded: Encoded, label: str, common: dict[str, Any]) -> Question:
+    """The mean of an intent's logits over the words."""
+    output, words = predictor.task.index[INTENT + label], max(1, len(encoded.words))
+    terms = tuple(
+        Term(w, 1.0 / words, output, int(place)) for w, window in enumerate(encoded.windows) for place in places(window)
+    )
+    return Question(label, terms=terms, **common)
 
 
 def _predicted(answer: Prediction) -> str:
@@ -114,11 +130,10 @@ def _of_tagger(
     window = next(
         i for i, w in enumerate(encoded.windows) if w.heads is not None and w.first <= word < w.first + len(w.heads)
     )
-    heads = encoded.windows[window].heads
-    position = int(heads[word - encoded.windows[window].first]) if heads is not None else 0
+    position = int(places(encoded.windows[window])[word - encoded.windows[window].first])
     tag = next(t for t in (f"B-{entity.label}", entity.label, f"I-{entity.label}") if t in predictor.task.index)
     name = f"{entity.label}@{entity.start}-{entity.end}"
-    return Question(name, output=predictor.task.index[tag], parts=((window, 1.0),), position=position, **common)
+    return Question(name, terms=(Term(window, 1.0, predictor.task.index[tag], position),), **common)
 
 
 def _entity(
@@ -147,7 +162,7 @@ def _entity(
         return of_kind[0] if of_kind else _nearest(predictor, encoded, outputs, (target,), range(len(encoded.words)))
     at = encoded.text.find(target)
     if at < 0:
-        raise _unknown(target, kinds, "entity")
+        raise _unknown(target, (*(answer.scores or ()), *kinds), "entity" if answer.label is None else "intent or slot")
     covering = [e for e in found if e.start <= at < e.end]
     words = [i for i, (start, end) in enumerate(encoded.words) if start < at + len(target) and end > at]
     return covering[0] if covering else _nearest(predictor, encoded, outputs, kinds, words)
@@ -157,9 +172,10 @@ def _nearest(
     predictor: Predictor, encoded: Encoded, outputs: list[Floats], kinds: tuple[str, ...], words: range | list[int]
 ) -> Entity:
     """The word and kind with the largest probability of beginning an entity."""
-    columns = [i for i, tag in enumerate(predictor.task.labels) if tag != OUTSIDE and tag.split("-", 1)[-1] in kinds]
+    tags = [tag for tag in predictor.task.labels if not tag.startswith(INTENT)]
+    columns = [i for i, tag in enumerate(tags) if tag != OUTSIDE and tag.split("-", 1)[-1] in kinds]
     heads = [logits[w.heads] for w, logits in zip(encoded.windows, outputs, strict=True) if w.heads is not None]
-    sure = softmax(np.concatenate(heads))[list(words)][:, columns]
+    sure = softmax(np.concatenate(heads)[:, : len(tags)])[list(words)][:, columns]
     row, column = np.unravel_index(int(sure.argmax()), sure.shape)
     start, end = encoded.words[list(words)[int(row)]]
     label = predictor.task.labels[columns[int(column)]].split("-", 1)[-1]
@@ -167,4 +183,4 @@ def _nearest(
 
 
 def _kinds(tags: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({tag.split("-", 1)[-1] for tag in tags if tag != OUTSIDE}))
+    return tuple(sorted({tag.split("-", 1)[-1] for tag in tags if tag != OUTSIDE and not tag.startswith(INTENT)}))

@@ -1,7 +1,8 @@
 """What every method of attribution gets: a question (one number a model gives) and the words it is asked of.
 
 The number is a weighted sum of the head's outputs in the row's windows, so that long texts are explained whole: for a
-class its logit, for a regression the value, for a tagger the logit of one tag at one word. No method stands here.
+class its logit, for a regression the value, for a tagger the logit of one tag at one word, for an intent the mean of its
+logits over the words. No method stands here.
 """
 
 from __future__ import annotations
@@ -33,30 +34,45 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """``share`` times one logit: column ``output`` of a window's answer, at a sub-word's ``position`` where it has any."""
+
+    window: int
+    share: float
+    output: int
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """One number of the head to be explained, and the words that it may depend on.
 
-    ``parts``: (window, share) pairs; ``output``: column of the head; ``position``: sub-word of a tagger, else None;
-    the number is ``offset + scale * sum(share * logit)``. ``text``: what is shown; words' positions count in it.
+    The number is ``offset + scale`` times the sum of the ``terms``. ``text``: what is shown; words' positions count in it.
     """
 
     target: str
     encoded: Encoded
     text: str
     words: tuple[Word, ...]
-    output: int
-    parts: tuple[tuple[int, float], ...]
-    position: int | None = None
+    terms: tuple[Term, ...]
     scale: float = 1.0
     offset: float = 0.0
 
-    def number(self, outputs: Sequence[Floats]) -> float:
-        """The number, from the head's outputs in each of the row's windows (only those in ``parts`` are read)."""
-        return self.offset + self.scale * sum(share * self.of_window(outputs[at]) for at, share in self.parts)
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The windows that the number depends on."""
+        return tuple(dict.fromkeys(term.window for term in self.terms))
 
-    def of_window(self, logits: Floats) -> float:
-        row = logits if self.position is None else logits[self.position]
-        return float(row[self.output])
+    def within(self, window: int) -> list[Term]:
+        """The terms of one window."""
+        return [term for term in self.terms if term.window == window]
+
+    def of_window(self, window: int, logits: Floats) -> float:
+        """What a window's answer adds to the sum of the terms."""
+        return sum(
+            term.share * float(logits[term.output] if term.position is None else logits[term.position, term.output])
+            for term in self.within(window)
+        )
 
 
 def shown_text(row: Row) -> str:

@@ -6,6 +6,7 @@ baseline is the same window with every sub-word but the special ones replaced by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from luban.errors import ConfigError
 from luban.outputs import logits_of
 from luban.predict import Predictor
 from luban.records import Evidence, WordWeight
-from luban.stages.explain.base import Question
+from luban.stages.explain.base import Question, Term
 
 STEPS = 32
 AT_ONCE = 8
@@ -37,14 +38,14 @@ def integrated_gradients(predictor: Predictor, question: Question) -> Evidence:
         )
     score, base = question.offset, question.offset
     weights = np.zeros(len(question.words))
-    for at, share in question.parts:
+    for at in question.windows:
         window = question.encoded.windows[at]
         places = np.array([p for word in question.words for w, p in word.places if w == at], dtype=np.int64)
-        tokens, top, bottom = _window(predictor, model, question, window, places)
-        score += question.scale * share * top
-        base += question.scale * share * bottom
+        tokens, top, bottom = _window(predictor, model, question.within(at), window, places)
+        score += question.scale * top
+        base += question.scale * bottom
         for i, word in enumerate(question.words):
-            weights[i] += question.scale * share * sum(tokens[p] for w, p in word.places if w == at)
+            weights[i] += question.scale * sum(tokens[p] for w, p in word.places if w == at)
     words = [
         WordWeight(question.text[word.start : word.end], word.start, word.end, float(weight))
         for word, weight in zip(question.words, weights, strict=True)
@@ -54,9 +55,9 @@ def integrated_gradients(predictor: Predictor, question: Question) -> Evidence:
 
 
 def _window(
-    predictor: Predictor, model: Any, question: Question, window: Window, places: NDArray[np.int64]
+    predictor: Predictor, model: Any, terms: Sequence[Term], window: Window, places: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], float, float]:
-    """One window's weight a sub-word, its number, and its number at the baseline."""
+    """One window's weight a sub-word, the sum of its terms, and that sum at the baseline."""
     import torch
     from captum.attr import LayerIntegratedGradients
 
@@ -71,9 +72,11 @@ def _window(
     def number(read: torch.Tensor) -> torch.Tensor:
         spread = {name: value.expand(len(read), -1) for name, value in extra.items()}
         logits = logits_of(model(input_ids=read, **spread))
-        chosen = logits if question.position is None else logits[:, question.position]
-        out: torch.Tensor = chosen[:, question.output]
-        return out
+        shares = torch.tensor([term.share for term in terms], device=logits.device)
+        outputs = [term.output for term in terms]
+        if terms[0].position is None:
+            return logits[:, outputs] @ shares
+        return logits[:, [term.position for term in terms], outputs] @ shares
 
     method = LayerIntegratedGradients(number, model.get_input_embeddings())
     lock = getattr(predictor.runtime, "lock", None)

@@ -62,22 +62,14 @@ class Game:
 
     def values(self, coalitions: Sequence[Coalition]) -> list[float]:
         """The number for each coalition; windows that differ from no earlier one are not run again."""
-        read = [[(w, self._masked(w, coalition)) for w, _ in self.question.parts] for coalition in coalitions]
+        read = [[(w, self._masked(w, coalition)) for w in self.question.windows] for coalition in coalitions]
         fresh = {(w, window.ids.tobytes()): window for row in read for w, window in row}
         fresh = {key: window for key, window in fresh.items() if key not in self.known}
         rows = [Encoded((window,), "", 0) for window in fresh.values()]
         for key, outputs in zip(fresh, self.predictor.logits(rows), strict=True):
-            self.known[key] = self.question.of_window(outputs[0])
+            self.known[key] = self.question.of_window(key[0], outputs[0])
         of = self.question
-        return [
-            of.offset
-            + of.scale
-            * sum(
-                share * self.known[w, window.ids.tobytes()]
-                for (_, share), (w, window) in zip(of.parts, row, strict=True)
-            )
-            for row in read
-        ]
+        return [of.offset + of.scale * sum(self.known[w, window.ids.tobytes()] for w, window in row) for row in read]
 
     def _masked(self, at: int, coalition: Coalition) -> Window:
         window = self.question.encoded.windows[at]

@@ -120,8 +120,8 @@ def _tagger(table: Table, task: type[Task], found: dict[str, str], labelled: boo
     if {"text", "words", "tags"} <= set(table.columns):
         sample = table.head(1)
         if sample and isinstance(sample[0].get("words"), list) and any(isinstance(w, list) for w in sample[0]["words"]):
-            others = {name: found[name] for name in ("label",) if name in found}
-            return {name: name for name in ("text", "words", "tags")} | others
+            intent = {"label": found["label"]} if "label" in found else {}
+            return {name: name for name in ("text", "words", "tags")} | intent
     others = tuple(column.name for column in task.columns if column.required and labelled)
     forms = (("tokens", "tags"), ("text", "entities")) if labelled else (("tokens",), ("text",))
     for form in (form + others for form in forms):
