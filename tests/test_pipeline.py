@@ -120,6 +120,12 @@ def test_a_dry_run_writes_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_any_step(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf8")
+    with pytest.raises(ConfigError, match="file is no directory"):
+        pipeline.run(Project(out="file"), tmp_path)
+
+
 def test_a_line_without_rows_says_what_to_set(tmp_path):
     with pytest.raises(ConfigError, match=r"prepare\.source is empty"):
         pipeline.run(Project(), tmp_path)
