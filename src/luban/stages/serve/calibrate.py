@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from luban.config import ServeConfig
@@ -98,7 +98,9 @@ def calibrate(served: Served, config: ServeConfig) -> Running:
     predictor.max_rows, predictor.max_tokens = config.batch_rows, config.batch_tokens
     most = predictor.max_rows  # 1 for an int8 graph, whatever was asked for
     sizes = [*(size for size in (1, 4, 16) if size < most), most]
-    grouped = _race({f"{size} together": _rate(predictor, workers, [[row] * size for row in sample]) for size in sizes})
+    grouped = _race(
+        {f"{size} together": _rate(predictor, workers, [_alike(row, size) for row in sample]) for size in sizes}
+    )
     size = _first_good(dict(zip(sizes, grouped.values(), strict=True)), LARGER)
     predictor.max_rows = size
     lone, singly = _alone(predictor, sample) if len(ways) > 1 and threads < cores() else (None, {})
@@ -142,6 +144,18 @@ def _sample(served: Served) -> list[Encoded]:
     rows = [g.row for g in golden] or [dict.fromkeys(served.inputs, text) for text in TEXTS]
     encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
     return [row for row in encoded if len(row.windows) == 1] or encoded
+
+
+def _alike(row: Encoded, count: int) -> list[Encoded]:
+    """Rows of one length that differ in a sub-word: the predictor answers equal ones with one row of a call."""
+    first, *others = row.windows
+    middle, words = len(first.ids) // 2, int(first.ids.max()) + 1
+    out = []
+    for i in range(count):
+        ids = first.ids.copy()
+        ids[middle] = (ids[middle] + i) % words
+        out.append(replace(row, windows=(replace(first, ids=ids), *others)))
+    return out
 
 
 def _rate(predictor: Predictor, workers: int, calls: Sequence[Sequence[Encoded]]) -> Callable[[], float]:
