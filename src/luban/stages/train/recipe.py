@@ -16,6 +16,10 @@ from luban.training import Schedule, multiplies_bf16
 
 FEW = 2_000
 "rows under which a classifier takes smaller steps: its probed head is nearly right and the body is easily spoilt"
+RATES = {
+    "lora": 1e-3, "dora": 1e-3, "adalora": 3e-3, "ia3": 1e-2, "bottleneck": 1e-3, "prompt": 3e-2, "prefix": 1e-2,
+}  # fmt: skip
+"what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"
 
@@ -24,12 +28,13 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
-    rate = config.rate or (3e-4 if tagger else 3e-5 if rows < FEW and not task.embeds else 5e-5)
+    full = 3e-4 if tagger else 3e-5 if rows < FEW and not task.embeds else 5e-5
+    rate = config.rate or RATES.get(config.method, full)
     batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds else 128)
     return Schedule(
         epochs=config.epochs or (tagger_epochs(rows) if tagger else epochs(rows / task.outputs)),
         rate=rate,
-        head_rate=config.head_rate or rate * 3,
+        head_rate=config.head_rate or 3 * (full if config.method in RATES else rate),
         batch_rows=batch_rows,
         batch_tokens=batch_tokens,
         micro_tokens=batch_tokens,

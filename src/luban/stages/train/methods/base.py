@@ -18,7 +18,6 @@ from luban.folder import Folder
 from luban.stages.train.material import Material
 from luban.training import Feed, Objective, collated
 
-
 BESIDE = "beside"
 "folder in ``work`` whose files go into the model folder beside the model"
 
@@ -68,8 +67,8 @@ class Method(ABC):
     def prepare(self, model: nn.Module, material: Material, config: TrainConfig) -> None:  # noqa: B027 - few need it
         """Give the model what it needs to read the rows, before its head has a start."""
 
-    @classmethod
-    def check(cls, folder: Folder, base: Path) -> None:  # noqa: B027 - the plain model is re-run for every method
+    @classmethod  # noqa: B027 - the plain model is re-run for every method
+    def check(cls, folder: Folder, base: Path) -> None:
         """Load from disk what the method wrote beside the model and re-run the golden rows; raises `ParityError`."""
 
     @abstractmethod

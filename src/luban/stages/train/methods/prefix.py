@@ -1,7 +1,8 @@
 """Prefix tuning: keys and values before those of the text learn, in every layer, and the head; see `luban.prefix`.
 
 They begin as those of real sub-words, which Li & Liang 2021 found steadier than random ones. They cannot be multiplied
-into the base's weights: `model.safetensors` holds them beside it, luban and its exports apply them, plain transformers does not.
+into the base's weights: `model.safetensors` holds them beside those; luban and its exports apply them, plain transformers
+does not.
 """
 
 from __future__ import annotations

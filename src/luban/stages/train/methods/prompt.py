@@ -128,7 +128,7 @@ def framed(base: Path, count: int) -> Tokenizer:
         single=[*prefix, *names, "$A", *suffix],
         pair=[*prefix, *names, "$A", *middle, f"$B:{second}", *(f"{token}:{second}" for token in suffix)],
         special_tokens=[
-            (name, tokenizer.token_to_id(name)) for name in dict.fromkeys([*prefix, *names, *middle, *suffix])
+            (name, int(tokenizer.token_to_id(name) or 0)) for name in dict.fromkeys([*prefix, *names, *middle, *suffix])
         ],
     )
     text = tokenizer.to_str()
