@@ -6,7 +6,7 @@
 The teacher is trained with the defaults (or given: a folder trained from the same rows); each student starts as a copy of it
 with N of its base's layers, evenly spread, and learns with the defaults from the same rows: from the labels alone, from labels
 and the teacher's answers, and from its hidden states as well. All are scored on the test rows; the intervals of the differences
-are paired. Speed is rows a second on those rows, the models taking turns. ``--quick`` takes a few rows: its figures mean nothing.
+are paired. Speed is rows a second on those rows, the models in turns. ``--quick`` takes a few rows: its figures mean nothing.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def test_a_tagger_cannot_go_on(tmp_path: Path) -> None:
 
 
 def test_another_base_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="base is minilm, and .* was trained from tiny"):
+    with pytest.raises(ConfigError, match=r"base is minilm, and .* was trained from tiny"):
         go_on(tmp_path, tiny_folder(tmp_path / "old"), newer(), base="minilm")
 
 

@@ -25,7 +25,6 @@ from luban.records import ClassKept, Prepared, Remembered, Row, Rows
 from luban.stages.train.material import Material
 from luban.stages.train.model import build, head
 from luban.stages.train.probe import fit, inputs_of
-from luban.tasks import TASKS
 from luban.tasks.base import Task, fit_labels
 
 CONTINUED = ("text-classification", "text-pair")
@@ -163,8 +162,8 @@ def remembered(old: Predictor, new: Predictor, rows: Sequence[Row], config: Trai
         if (gold == label).any()
     )
     return Remembered(
-        rows=len(rows), before=float(before.mean()), after=float(after.mean()), drop=-gap.value,
-        interval=(-gap.high, -gap.low), most=config.max_forget, unseen=unseen, classes=classes,
+        rows=len(rows), before=float(before.mean()), after=float(after.mean()), drop=0.0 - gap.value,
+        interval=(0.0 - gap.high, 0.0 - gap.low), most=config.max_forget, unseen=unseen, classes=classes,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A student that is a copy of its teacher with fewer layers, head and all; which layers stay is decided here, nothing learnt."""
+"""A student that is a copy of its teacher with fewer layers, head and all; it decides which stay and trains nothing."""
 
 from __future__ import annotations
 
