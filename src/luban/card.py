@@ -31,6 +31,7 @@ TASKS = {
     "text-regression": ("text-classification", "SequenceClassification", "gives a text a number"),
     "text-pair": ("text-classification", "SequenceClassification", "compares two texts"),
     "embedding": ("sentence-similarity", "", "gives a text a vector that lies near those of texts that mean the same"),
+    "rerank": ("text-ranking", "SequenceClassification", "says how well a passage answers a query"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
 }
 "task to the hub's name for it, the transformers class and what it does"

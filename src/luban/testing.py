@@ -77,11 +77,27 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "订单什么时候到", "text_pair": "快递今天到", "negatives": []},
         {"text": "电影好不好", "text_pair": "很喜欢电影"},
     ],
+    "rerank": [
+        {"text": "where is my order", "text_pair": "your order is late", "negatives": ["cancel the card", "great film"]},
+        {"text": "i want my money back", "text_pair": "refund and pay", "negatives": ["hello bob"]},
+        {"text": "订单什么时候到", "text_pair": "快递今天到", "negatives": ["很喜欢电影"]},
+        {"text": "电影好不好", "text_pair": "很喜欢电影", "negatives": ["快递今天到"]},
+    ],
     "intent-and-slots": [
         {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"], "label": "greet"},
         {"tokens": ["when", "is", "alice", "in", "paris"], "tags": ["O", "O", "B-PER", "O", "B-LOC"], "label": "ask"},
         {"text": "小明在哪里", "entities": [{"start": 0, "end": 2, "label": "PER"}], "label": "ask"},
         {"text": "北京你好", "entities": [{"start": 0, "end": 2, "label": "LOC"}], "label": "greet"},
+    ],
+    "extractive-qa": [
+        {
+            "question": "where is alice?",
+            "context": "hello! alice was in paris and bob in london.",
+            "answers": [{"text": "in paris", "start": 17}],
+        },
+        {"question": "when is my card late?", "context": "i love this film", "answers": []},
+        {"question": "小明在哪里？", "context": "你好，小明在北京吃", "answers": {"text": ["北京"], "answer_start": [6]}},
+        {"question": "how is the food?", "context": "the food was not good", "answers": "not good"},
     ],
 }
 "a few raw records a task, in English and Chinese"

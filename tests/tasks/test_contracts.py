@@ -14,6 +14,7 @@ from luban.tasks.base import Task
 from luban.tasks.embedding import Embedding
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
+from luban.tasks.rerank import Rerank
 from luban.tasks.text_classification import TextClassification
 from luban.tasks.text_pair import TextPair
 from luban.tasks.text_regression import TextRegression
@@ -89,6 +90,26 @@ class TestScoredEmbedding(TaskContract):
         return [np.array([1.0, 0.0]), np.array([near, math.sqrt(1 - near * near)])]
 
 
+class TestRerank(TaskContract):
+    task = Rerank
+    rows = SAMPLES["rerank"]
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        return [np.array([9.0 if i == 0 else -9.0]) for i in range(len(encoded.windows))]
+
+
+class TestLabelledRerank(TaskContract):
+    task = Rerank
+    rows: ClassVar = [
+        {"text": row["text"], "text_pair": text, "label": label}
+        for row in SAMPLES["rerank"]
+        for text, label in ((row["text_pair"], 1), (row["negatives"][0], 0))
+    ]
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        return [np.array([9.0 if row["label"] else -9.0]) for _ in encoded.windows]
+
+
 def passages(row: dict[str, Any]) -> list[str]:
     return [row["text_pair"], *(row.get("negatives") or ())]
 
@@ -102,6 +123,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "token-classification",
         "intent-and-slots",
         "embedding",
+        "rerank",
     ]
 
 

@@ -17,6 +17,10 @@ def answer_line(answer: Prediction) -> str:
     if answer.embedding is not None:
         first = ", ".join(f"{number:.3f}" for number in answer.embedding[:4])
         return f"{len(answer.embedding)}: {first} …"
+    if answer.relevance is not None:
+        return "  ".join(f"{score:.3f}" for score in answer.relevance)
+    if answer.label is None and answer.value is None and answer.score is not None:
+        return f"{answer.score:.3f}"
     if answer.value is not None:
         return f"{answer.value:.4g}"
     return f"{answer.label}  {answer.score or 0.0:.3f}"

@@ -11,6 +11,8 @@ TASKS = Registry(
         "text-pair": "luban.tasks.text_pair:TextPair",
         "token-classification": "luban.tasks.token_classification:TokenClassification",
         "intent-and-slots": "luban.tasks.intent_and_slots:IntentAndSlots",
+        "extractive-qa": "luban.tasks.extractive_qa:ExtractiveQA",
         "embedding": "luban.tasks.embedding:Embedding",
+        "rerank": "luban.tasks.rerank:Rerank",
     },
 )

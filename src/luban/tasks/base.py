@@ -98,26 +98,16 @@ LABEL = Column(
 )
 
 
-QUERY = Column(
-    "text",
-    "the query",
-    ("query", "question", "anchor", "text_a", "sentence1", "sentence_a", "question1", "问题", "查询", "句子1"),
-)
+QUERY = Column("text", "the query", ("query", "question", "anchor", "text_a", "sentence1", "question1", "问题", "查询"))
 PASSAGE = Column(
     "text_pair",
     "the passage that answers it",
-    ("positive", "passage", "answer", "document", "response", "text_b", "sentence2", "sentence_b", "question2", "回答", "句子2"),
+    ("positive", "passage", "answer", "document", "text_b", "sentence2", "sentence_b", "question2", "回答", "句子2"),
     target=True,
     prose=True,
 )
-NEGATIVES = Column(
-    "negatives",
-    "passages that do not answer it",
-    ("negative", "hard_negatives", "neg", "负例"),
-    required=False,
-    target=True,
-    prose=True,
-)
+WRONG = "passages that do not answer it"
+NEGATIVES = Column("negatives", WRONG, ("negative", "neg", "负例"), required=False, target=True, prose=True)
 
 
 class Task(ABC):
@@ -130,6 +120,8 @@ class Task(ABC):
     "the score that picks the best checkpoint; larger is better"
     tags_words: ClassVar[bool] = False
     "whether outputs are one vector a sub-word (b, n, labels) instead of one a row (b, labels)"
+    keeps_text: ClassVar[bool] = False
+    "whether rows hold positions in their texts, which cleaning would move"
     embeds: ClassVar[bool] = False
     "whether the model is the encoder alone, whose output is the text's vector (b, hidden): there is no head"
     whole_batch: ClassVar[bool] = False
@@ -166,6 +158,12 @@ class Task(ABC):
             return [(values[target != IGNORE], target[target != IGNORE])]
         return [(values[None], target[None])]
 
+    def own_calibration(
+        self, rows: Rows, encoded: Sequence[Encoded], logits: Sequence[Sequence[Floats]]
+    ) -> Calibration | None:
+        """What validation rows say about the logits, where that is neither a temperature nor thresholds of labels."""
+        return None
+
     def calibrated(self, calibration: Calibration) -> Self:
         """The same task with another calibration."""
         return type(self)(self.labels, calibration, self.settings)
@@ -173,6 +171,10 @@ class Task(ABC):
     def for_run(self, config: TrainConfig, base: Base) -> Self:
         """The task with what a run chose and its base says, kept as ``settings`` in the manifest; raises `ConfigError`."""
         return self
+
+    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> list[Row]:
+        """The rows to learn from or be watched on; a task may add to each what it finds in all that are ``known``."""
+        return list(rows)
 
     def companions(self, width: int, longest: int) -> dict[str, str]:
         """Further files of the folder, name to text, by which other libraries read it; width of the encoder, longest window."""

@@ -7,15 +7,19 @@ same rows: a model that does not beat them is not worth its arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from luban.metrics.intervals import correlation_of, mean_of
+from luban.errors import DataError
+from luban.metrics.intervals import auc_of, correlation_of, joined, mean_of, ratio_of
 from luban.metrics.ranking import Ranks, TfIdf, found, ranks_of
 from luban.metrics.regression import spearman
 from luban.records import Prediction, Rows
 from luban.stages.evaluate.base import Mistake, View
 from luban.tasks.embedding import Search, is_scored, searched
+from luban.tasks.rerank import candidate_lists, judged_pairs
 
 FLOOR_ROWS = 5_000
 "rows on which the floor is found: it is asked one by one"
@@ -55,6 +59,66 @@ def _scored(rows: Rows, predictions: Sequence[Prediction]) -> View:
         mistakes=(),
         extra={"floor_spearman": spearman(gold, words)},
     )
+
+
+def ordered(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -> View:
+    """Recall, MRR and NDCG within each query's candidates; of single passages the area under the ROC curve."""
+    ranks, first = candidate_lists(rows, predictions)
+    gold, stated = judged_pairs(rows, predictions)
+    parts = [auc_of(gold == 1, stated)] if 0 < gold.sum() < len(gold) and len(gold) == len(rows) else []
+    per = found(ranks)
+    spread = {name: _on_rows(values, first, len(rows)) for name, values in per.items()}
+    if not ranks and not parts:
+        raise DataError(
+            "no row tells a right passage from a wrong one.",
+            "Rows are judged by their negatives, or by labels of both kinds (1 and 0).",
+            "Name the column: --columns negatives=NAME or label=NAME.",
+        )
+    return View(
+        kind="relevance",
+        rows=len(rows),
+        statistic=joined(*([ratio_of(**spread)] if ranks else []), *parts),
+        slice_score="mrr" if ranks else "roc_auc",
+        right=None,
+        mistakes=tuple(
+            sorted(
+                (_out_of_order(rows, predictions, i, int(r[0])) for r, i in zip(ranks, first, strict=True) if r[0] > 1),
+                key=lambda m: -m.cost,
+            )
+        ),
+        extra=_floor_of_lists(rows, predictions),
+    )
+
+
+def _on_rows(
+    values: NDArray[np.float64], first: Sequence[int], rows: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of lists as (n,) parts and wholes of the rows that the lists begin at; the other rows count for nothing."""
+    part, whole = np.zeros(rows), np.zeros(rows)
+    part[list(first)], whole[list(first)] = values, 1.0
+    return part, whole
+
+
+def _floor_of_lists(rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
+    """The same scores with TF-IDF's cosines in the place of the model's answers."""
+    texts = [text for row in rows for text in (row["text_pair"], *(row.get("negatives") or ()))]
+    words = TfIdf(texts)
+    said = []
+    for row, answer in zip(rows, predictions, strict=True):
+        query = words.vector(str(row["text"]))
+        near = [_dot(query, words.vector(text)) for text in (row["text_pair"], *(row.get("negatives") or ()))]
+        whole = answer.relevance is not None
+        said.append(replace(answer, score=None if whole else near[0], relevance=tuple(near) if whole else None))
+    ranks, _ = candidate_lists(rows, said)
+    return {f"floor_{name}": float(values.mean()) for name, values in found(ranks).items()} if ranks else {}
+
+
+def _out_of_order(rows: Rows, predictions: Sequence[Prediction], i: int, rank: int) -> Mistake:
+    """A list whose right passage is not the first; where labelled rows make the list, the one it begins at is shown."""
+    row, scores = rows[i], predictions[i].relevance or ()
+    wrong = list(row.get("negatives") or ())
+    nearest = wrong[int(np.argmax(scores[1:]))] if len(scores) > 1 else ""
+    return Mistake(row=i + 1, text=str(row["text"]), gold=str(row["text_pair"]), answer=nearest, cost=float(rank))
 
 
 def _dot(left: dict[str, float], right: dict[str, float]) -> float:

@@ -17,7 +17,9 @@ VIEWS = Registry(
         "labels": "luban.stages.evaluate.several:look",
         "value": "luban.stages.evaluate.value:look",
         "embedding": "luban.stages.evaluate.search:look",
+        "relevance": "luban.stages.evaluate.search:ordered",
         "label": "luban.stages.evaluate.label:look",
+        "score": "luban.stages.evaluate.search:ordered",
     },
 )
 

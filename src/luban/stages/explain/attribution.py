@@ -60,6 +60,10 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
             "Explain a rerank model's score of the query and the passage instead.",
         )
     encoded = task.encode(row, predictor.encoder)
+    if encoded.apart:
+        raise ConfigError(
+            f"{len(encoded.apart)} passages are asked about.", "One score is explained at a time.", "Send one passage."
+        )
     common: dict[str, Any] = {
         "encoded": encoded,
         "text": shown_text(row),

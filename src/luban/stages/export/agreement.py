@@ -99,10 +99,14 @@ def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
         return _spans(a) != _spans(b) or a.label != b.label
     if a.embedding is not None:
         return apart(a, b) > TURNED
+    if a.relevance is not None:
+        return bool(np.argmax(a.relevance) != np.argmax(b.relevance or (0.0,)))
     if a.labels is not None:
         return set(a.labels) != set(b.labels or ())
     if a.value is not None:
         return abs(a.value - (b.value or 0.0)) > MOVED * spread
+    if a.label is None and a.score is not None:
+        return abs(a.score - (b.score or 0.0)) > MOVED
     return a.label != b.label
 
 
@@ -125,6 +129,10 @@ def _distance(a: Answers, b: Answers, spread: float) -> float:
             worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
         elif one.embedding is not None:
             worst = max(worst, apart(one, two))
+        elif one.relevance is not None and two.relevance is not None:
+            worst = max(worst, *(abs(x - y) for x, y in zip(one.relevance, two.relevance, strict=True)))
+        elif one.label is None and one.entities is None and one.score is not None:
+            worst = max(worst, abs(one.score - (two.score or 0.0)))
         elif one.value is not None and two.value is not None:
             worst = max(worst, abs(one.value - two.value) / spread)
         for part in a.parts if one.entities is not None else ():

@@ -70,7 +70,8 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     assert task is not None
     task = task.for_run(config, base)
     encoder = TextEncoder.open(base.path, limit=config.max_length or None)
-    rows = list(data.train)
+    known = [*data.train, *data.valid]
+    rows = task.completed(data.train, config, known)
     encoded = [task.encode(row, encoder) for row in rows]
     if not config.max_length:
         lengths = lengths_of(encoded)
@@ -82,7 +83,7 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     unlabelled = list(data.unlabelled)
     examples = examples_of(task, rows, encoded)
     examples += examples_of(task, unlabelled, [task.encode(row, encoder) for row in unlabelled], after=len(rows))
-    valid = list(data.valid)
+    valid = task.completed(data.valid, config, known)
     encoded_valid = [task.encode(row, encoder) for row in valid]
     drift = sketch(rows, encoded)
     return Material(task, encoder, examples, valid, encoded_valid, base.path, [*rows, *unlabelled], drift)

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     """Set the head from the frozen features of up to `MAX_ROWS` windows, and before it, where the base has BERT's layers
     and a pooler, choose between the first token and the mean of all (``config.pooling``); returns whether it is the mean."""
     averages = False
-    chosen = list(examples)
+    chosen = singles(examples) if not task.tags_words else list(examples)
     if len(chosen) > MAX_ROWS:
         chosen = random.Random(config.seed).sample(chosen, MAX_ROWS)
     linear, dense = head(model, task.outputs), pooler(model)
@@ -65,6 +66,21 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
         features = standardise(dense, first)
     fit(linear, features, targets, weights, task.loss)
     return averages
+
+
+def singles(examples: Sequence[Example]) -> list[Example]:
+    """Each window by itself with what it should say, where rows are lists of windows that are right (1) or wrong (0)."""
+    return (
+        [
+            Example(window, np.array(said, dtype=np.float32), example.weight)
+            if example.target.dtype == np.int64
+            else example
+            for example in examples
+            for window, said in zip(example.windows, np.atleast_1d(example.target), strict=False)
+        ]
+        if any(example.beside for example in examples)
+        else list(examples)
+    )
 
 
 def may_average(model: nn.Module, task: Task) -> bool:

@@ -131,6 +131,8 @@ def _outputs(face: Face) -> dict[str, Output]:
         found["scores"] = ("FP32", len(sample.scores), lambda answer: list((answer.scores or {}).values()))
     if sample.embedding is not None:
         found["embedding"] = ("FP32", len(sample.embedding), lambda answer: answer.embedding)
+    if sample.relevance is not None:
+        found["relevance"] = ("BYTES", 0, _as_text("relevance"))
     if sample.value is not None:
         found["value"] = ("FP32", 0, lambda answer: answer.value)
     for name in ("labels", "entities"):
