@@ -52,8 +52,13 @@ class TrainConfig(Section):
 
     task: str = Field("", description="kind of problem; see `luban train --help`")
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
-    method: str = Field("full", description="what of the model learns: full, freeze, head, lora, dora, adalora, ia3, prefix, prompt, bottleneck")
+    method: str = Field(
+        "full",
+        description="what of the model learns: full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, prompt, "
+        "bottleneck",
+    )
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
+    contrast_steps: int = Field(0, ge=0, description="steps in which contrastive brings texts of a class together; 0: 100")
     rank: int = Field(0, ge=0, description="rank of lora, dora and adalora; 0: 8")
     alpha: float = Field(0, ge=0, description="scale of lora, dora and adalora, over the rank; 0: twice the rank")
     targets: str = Field(

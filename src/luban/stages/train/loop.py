@@ -20,6 +20,7 @@ from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.methods import METHODS
+from luban.stages.train.methods.base import Trained
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
@@ -65,6 +66,18 @@ class Run:
         self._begin(model, material, fresh=kept is None)
         material = with_negatives(model, material, self.config)
         trained = method.begin(model, material, self.config, self.path / "work")
+        if any(parameter.requires_grad for parameter in trained.whole.parameters()):
+            self._learn(trained, material, plan, checkpoint)
+        else:
+            self.progress["history"] = [{"epoch": 0, "step": 0, **dev_scores(trained.whole, material)}]
+        learn = sum(p.numel() for p in trained.whole.parameters() if p.requires_grad)
+        plain: nn.Module = method.finish(trained)
+        self.parameters = {"trained": learn, "all": sum(p.numel() for p in plain.parameters())}
+        return plain
+
+    def _learn(self, trained: Trained, material: Material, plan: Schedule, checkpoint: Checkpoint) -> None:
+        """The loop, from where an interrupted run stood; leaves the best weights in the model."""
+        resumed = checkpoint.progress() is not None
         learner = Learner(
             trained.step,
             plan,
@@ -76,17 +89,13 @@ class Run:
         self.watch(forecast(learner, self.config.memory))
         self.progress["micro_tokens"] = learner.schedule.micro_tokens
         torch.manual_seed(self.config.seed)
-        if kept is not None:
+        if resumed:
             learner.restore(checkpoint.load(learner.state()))
         recipe = {**asdict(plan), "task": material.task.name}
         with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
             self._loop(learner, trained.whole, material, (checkpoint, curves))
         if self.progress["best"] is not None:
             recall(trained.whole, checkpoint.best())
-        learn = sum(p.numel() for p in trained.whole.parameters() if p.requires_grad)
-        plain: nn.Module = method.finish(trained)
-        self.parameters = {"trained": learn, "all": sum(p.numel() for p in plain.parameters())}
-        return plain
 
     def _counted(self, model: nn.Module, material: Material) -> Material:
         """The material with each row counting for what it is to; suspect labels are looked for once a run."""

@@ -8,6 +8,8 @@ METHODS = Registry(
         "full": "luban.stages.train.methods.full:Full",
         "freeze": "luban.stages.train.methods.freeze:Freeze",
         "head": "luban.stages.train.methods.freeze:Head",
+        "contrastive": "luban.stages.train.methods.contrastive:Contrastive",
+        "prototypes": "luban.stages.train.methods.prototypes:Prototypes",
         "lora": "luban.stages.train.methods.adapters:Adapter",
         "dora": "luban.stages.train.methods.adapters:Adapter",
         "adalora": "luban.stages.train.methods.adapters:Adapter",

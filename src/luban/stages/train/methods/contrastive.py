@@ -1,0 +1,99 @@
+"""Few examples: the encoder learns to bring texts of one class together, then a head is fitted on what it makes of them.
+
+SetFit (Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts") does so on pairs. Here a batch holds a few texts
+of many classes and all its pairs count at once (Khosla et al. 2020, "Supervised Contrastive Learning"), drawn anew for a
+fixed number of steps: the cost does not grow with the square of the rows. The encoder is then left as it is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from luban.config import TrainConfig
+from luban.outputs import sentence_vectors
+from luban.stages.train.material import Material
+from luban.stages.train.methods.base import Method, Trained
+from luban.stages.train.methods.freeze import frozen
+from luban.training import Example, collated, multiplies_bf16, rate_factor
+
+STEPS = 100
+RATE = 2e-5
+CLASSES, TEXTS = 32, 2
+"classes of a batch, and texts of each"
+TEMPERATURE = 0.1
+"of the similarities: Khosla et al."
+
+
+class Contrastive(Method):
+    """Contrastive steps on the whole encoder, then the head alone."""
+
+    name = "contrastive"
+
+    @classmethod
+    def refused(cls, config: TrainConfig, task: str) -> str:
+        if task == "text-classification":
+            return ""
+        return f"Contrastive training brings texts of one class together, and rows of {task} have no one class."
+
+    def prepare(self, model: nn.Module, material: Material, config: TrainConfig) -> None:
+        pooling = "first" if config.pooling == "first" else "mean"
+        torch.manual_seed(config.seed)
+        attract(model, material.examples, material.encoder.pad_id, pooling=pooling, config=config)
+
+    def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
+        return frozen(model, material, int(getattr(model.config, "num_hidden_layers", 0)), work)
+
+
+def attract(model: nn.Module, examples: Sequence[Example], pad_id: int, *, pooling: str, config: TrainConfig) -> None:
+    """Train the encoder of a classifier so that examples of one class are alike; its head is not touched."""
+    encoder = getattr(model, str(model.base_model_prefix))
+    feed = collated(model, examples, pad_id)
+    steps = config.contrast_steps or STEPS
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=RATE, weight_decay=config.decay, fused=True)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16())
+    encoder.train()
+    for done, rows in zip(range(steps), batches_of_classes(examples, seed=config.seed), strict=False):
+        optimiser.param_groups[0]["lr"] = (config.rate or RATE) * rate_factor(done, steps, config.warmup)
+        inputs = feed(rows)
+        with torch.autocast(inputs["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
+            states = encoder(**inputs).last_hidden_state
+        vectors = sentence_vectors(states.float(), inputs["attention_mask"], pooling)
+        classes = torch.tensor([int(examples[i].target) for i in rows], device=vectors.device)
+        supervised_contrast(vectors, classes, TEMPERATURE).backward()
+        nn.utils.clip_grad_norm_(encoder.parameters(), config.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    encoder.eval()
+
+
+def supervised_contrast(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """Mean over (b, d) vectors of length 1 of how little each prefers those of its own class (b,) to all others.
+
+    The loss L_out of Khosla et al. 2020, equation 2; a vector that is alone in its class does not count.
+    """
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    alike = (classes[:, None] == classes[None, :]) & ~itself
+    similar = (vectors @ vectors.T / temperature).masked_fill(itself, float("-inf"))
+    chosen = (similar - similar.logsumexp(dim=1, keepdim=True)).masked_fill(~alike, 0.0)
+    partners = alike.sum(1)
+    counted = partners > 0
+    loss: Tensor = -(chosen.sum(1)[counted] / partners[counted]).sum() / counted.sum().clamp_min(1)
+    return loss
+
+
+def batches_of_classes(examples: Sequence[Example], *, seed: int) -> Iterator[list[int]]:
+    """Endless batches of `TEXTS` examples (or all there are) of each of `CLASSES` classes, or more where those are few."""
+    by_class: dict[int, list[int]] = {}
+    for i, example in enumerate(examples):
+        if example.labelled:
+            by_class.setdefault(int(example.target), []).append(i)
+    texts = max(TEXTS, CLASSES * TEXTS // len(by_class)) if by_class else TEXTS
+    rng = random.Random(seed)
+    while by_class:
+        drawn = rng.sample(sorted(by_class), min(CLASSES, len(by_class)))
+        yield [i for label in drawn for i in rng.sample(by_class[label], min(texts, len(by_class[label])))]
