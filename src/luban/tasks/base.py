@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import IGNORE, Encoded, TextEncoder, Window
+from luban.encoding import IGNORE, Encoded, TextEncoder
 from luban.errors import DataError
 from luban.records import Prediction, Row, Rows
 
@@ -224,22 +224,18 @@ class Task(ABC):
         return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
 
 
-def stitched(encoded: Encoded, outputs: Sequence[Floats]) -> Floats:
-    """Logits of a row from the logits of its windows, weighted by what each window read; (labels,)."""
-    return average(encoded.windows, outputs)
-
-
-def stitched_apart(encoded: Encoded, outputs: Sequence[Floats]) -> list[Floats]:
-    """The same for each of the row's texts that is read apart."""
-    return [average(encoded.windows[part], outputs[part]) for part in encoded.of_each()]
-
-
-def average(windows: Sequence[Window], outputs: Sequence[Floats]) -> Floats:
-    """The mean of the windows' outputs, weighted by what each window read."""
+def stitched(encoded: Encoded, outputs: Sequence[Floats], part: slice = slice(None)) -> Floats:
+    """Logits of a row from the logits of its windows (or of a ``part`` of them), weighted by what each read; (labels,)."""
+    windows, outputs = encoded.windows[part], outputs[part]
     if len(outputs) == 1:
         return outputs[0].astype(np.float32)
     weights = np.array([window.weight for window in windows], dtype=np.float32)
     return np.asarray(np.average(np.stack(outputs).astype(np.float32), axis=0, weights=weights), dtype=np.float32)
+
+
+def stitched_apart(encoded: Encoded, outputs: Sequence[Floats]) -> list[Floats]:
+    """The same for each of the row's texts that is read apart."""
+    return [stitched(encoded, outputs, part) for part in encoded.of_each()]
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
