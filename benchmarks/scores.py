@@ -1,10 +1,10 @@
 """Scores of luban's defaults on public data: every row of docs/results.md's first table.
 
-    python benchmarks/scores.py --data DIR [--only NAME ...] [--keep DIR] [--quick] [--json]
+    python benchmarks/scores.py --data DIR [--only NAME ...] [--set KEY=VALUE ...] [--keep DIR] [--quick] [--json]
 
 Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
 rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
-trained again. ``--quick`` trains on 300 rows for one epoch: it shows that the script runs, its scores mean nothing.
+trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch: it shows that the script runs, its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -126,8 +126,10 @@ def first(rows: Rows, count: int) -> list[dict[str, object]]:
     return [dict(rows[i]) for i in range(0, len(rows), step)][:count]
 
 
-def run(trial: Trial, data: Path, models: Path, keep: Path, quick: bool) -> dict[str, object]:
+def run(trial: Trial, keep: Path, options: argparse.Namespace) -> dict[str, object]:
     """Train (or open) and score one trial."""
+    data, models, quick = options.data, options.models, options.quick
+    settings = dict(word.split("=", 1) for word in options.set)
     prepared = rows_of(trial, data, quick)
     out = keep / trial.name.lower().replace(" ", "-")
     started = time.perf_counter(), time.process_time()
@@ -135,7 +137,9 @@ def run(trial: Trial, data: Path, models: Path, keep: Path, quick: bool) -> dict
         folder = Folder.open(out)
     else:
         base = bases.find(str(models / trial.base) if (models / trial.base).is_dir() else trial.base)
-        config = TrainConfig(task=trial.task, base=trial.base, log=(), epochs=1 if quick else 0)
+        config = TrainConfig.model_validate(
+            {"task": trial.task, "base": trial.base, "log": (), "epochs": 1 if quick else 0, **settings}
+        )
         folder = train(prepared, base, config, out, watch=say)
     seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
     rows = list(prepared.test)
@@ -151,6 +155,7 @@ def run(trial: Trial, data: Path, models: Path, keep: Path, quick: bool) -> dict
         "interval": evaluation.as_json()["intervals"].get(trial.score),
         "rows": {"train": len(prepared.train), "valid": len(prepared.valid), "test": len(scored)},
         "base": trial.base,
+        "set": settings,
         "seconds": folder.manifest.notes.get("seconds", round(seconds)),
         "cpu_seconds_here": round(cpu),
         "schedule": folder.manifest.recipe.get("schedule"),
@@ -168,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--models", type=Path, default=Path("../shared/models"))
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -177,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for trial in TRIALS:
         if options.only and trial.name not in options.only:
             continue
-        rows.append(run(trial, options.data, options.models, keep, options.quick))
+        rows.append(run(trial, keep, options))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
     if options.json:
