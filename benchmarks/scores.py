@@ -4,7 +4,8 @@
 
 Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
 rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
-trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch: it shows that the script runs, its scores mean nothing.
+trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one
+epoch: it shows that the script runs, its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Trial:
     note: str = ""
 
 
-CLASSIFY, TAG, JOINT = "text-classification", "token-classification", "intent-and-slots"
+CLASSIFY, TAG, JOINT, ANSWER = "text-classification", "token-classification", "intent-and-slots", "extractive-qa"
+SUBJ, CMRC = "qa-en-subjqa/electronics", "qa-zh-cmrc2018"
 SST, SNIPS, SENTI, THUC = "sent-en-sst2", "slu-en-snips", "sent-zh-chnsenticorp", "topic-zh-thucnews10"
 BANKING, CLUENER, TREC = "intent-en-banking77", "ner-zh-cluener", "topic-en-trec"
 E5 = "e5-small-zh-en"
@@ -92,6 +94,10 @@ TRIALS = (
     Trial("ATIS intents and slots", JOINT, "exact_match", 0.85, None, "slu-en-atis", ""),
     Trial("CAIS intents and slots", JOINT, "exact_match", 0.847, None, "slu-zh-cais", "", base=E5),
     Trial("SMP2019 intents and slots", JOINT, "exact_match", 0.726, None, "slu-zh-smp2019", "", base=E5),
+    Trial(
+        "SubjQA electronics", ANSWER, "f1", 0.0, None, f"{SUBJ}/train.parquet", f"{SUBJ}/test.parquet", f"{SUBJ}/dev.parquet"
+    ),
+    Trial("CMRC 2018", ANSWER, "f1", 0.0, None, f"{CMRC}/trial.json", f"{CMRC}/dev.json", base=E5, note="from trial, dev"),
 )
 
 
