@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import line
-from luban.config import PrepareConfig, Project, Section
+from luban.config import PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_place, made_by, write_text
 from luban.line import Made, Outcome, Step
@@ -24,6 +24,12 @@ from luban.tasks import TASKS
 
 INERT = {"threads", "memory", "log"}
 "options that change how fast a step runs or what it says, not what it makes"
+SOURCES = ("source", "valid", "test", "unlabelled", "replay")
+"options of prepare that name rows"
+MODELS = ("base", "teacher", "continue_from")
+"options of train that name a model"
+KEPT = ("train", "valid", "test", "unlabelled")
+"parts of the rows, each kept in a file of its own"
 
 
 def run(
@@ -75,12 +81,18 @@ class Job:
             raise ConfigError(
                 "prepare.source is empty.", "The line starts from rows.", "Set prepare.source to a file or folder."
             )
-        contents = {f"rows of prepare.{name}": content(getattr(config, name)) for name in ("source", "valid", "test")}
+        contents = {
+            f"rows of prepare.{name}": content(getattr(config, name)) for name in SOURCES if getattr(config, name)
+        }
         return {"train.task": self.project.train.task, **self.depends_on("prepare", given), **contents}
 
     def model_depends_on(self, given: Mapping[str, str]) -> dict[str, Any]:
         """The section, the rows, and the content of a base that is a local folder."""
-        return {**self.depends_on("train", given), "weights of train.base": content(self.base_name())}
+        learning = self.learning()
+        models = {
+            f"weights of train.{name}": content(getattr(learning, name)) for name in MODELS if getattr(learning, name)
+        }
+        return {**self.depends_on("train", given), **models}
 
     def depends_on(self, section: str, given: Mapping[str, str]) -> dict[str, Any]:
         """A section's options as flat keys, the rows and model that earlier steps gave, and the version of luban."""
@@ -100,8 +112,9 @@ class Job:
         from luban import bases
         from luban.stages.train import train
 
-        base = bases.find(self.base_name())
-        folder = train(self.prepared(), base, self.project.train, self.model, name=self.project.name, watch=self.watch)
+        learning = self.learning()
+        base = bases.find(learning.start)
+        folder = train(self.prepared(), base, learning, self.model, name=self.project.name, watch=self.watch)
         return Made(
             folder.manifest.fingerprint,
             folder.path / "luban.json",
@@ -148,14 +161,13 @@ class Job:
     def sources(self) -> PrepareConfig:
         """The prepare section with its paths made relative to where luban runs."""
         config = self.project.prepare
-        return config.model_copy(
-            update={name: at(self.root, getattr(config, name)) for name in ("source", "valid", "test")}
-        )
+        return config.model_copy(update={name: at(self.root, getattr(config, name)) for name in SOURCES})
 
-    def base_name(self) -> str:
-        """The base; a folder next to the project file comes before a name of the catalogue."""
-        name = self.project.train.base
-        return at(self.root, name) if (self.root / name).is_dir() else name
+    def learning(self) -> TrainConfig:
+        """The train section; a folder next to the project file comes before a name of the catalogue."""
+        config = self.project.train
+        near = {name: getattr(config, name) for name in MODELS if (self.root / getattr(config, name)).is_dir()}
+        return config.model_copy(update={name: at(self.root, model) for name, model in near.items() if model})
 
     def named(self, path: Path) -> str:
         """A path as the project file would write it, so that the project can be moved."""
@@ -204,12 +216,19 @@ def understood(rows: Prepared) -> dict[str, Any]:
         "source": rows.source,
         "task": rows.task,
         "columns": dict(rows.columns),
-        "rows": {part: len(getattr(rows, part)) for part in ("train", "valid", "test")},
+        "rows": counts(rows),
         "rejects": len(rows.rejects),
         "labels": labels_of(rows),
         "sample": [dict(rows.train[i]) for i in range(min(3, len(rows.train)))],
         "fingerprint": rows.fingerprint,
     }
+
+
+def counts(rows: Prepared) -> dict[str, int]:
+    """Rows by part; those without labels and those of an older model where there are any."""
+    parts = {part: len(getattr(rows, part)) for part in ("train", "valid", "test")}
+    more = {"unlabelled": len(rows.unlabelled), "replay": len(rows.replay.train) if rows.replay is not None else 0}
+    return parts | {part: count for part, count in more.items() if count}
 
 
 def labels_of(rows: Prepared) -> list[str]:
@@ -220,12 +239,16 @@ def labels_of(rows: Prepared) -> list[str]:
 def write_rows(rows: Prepared, out: Path) -> None:
     """Each part as JSON lines, the rejects beside them, and `prepared.json` last: without it they are not whole."""
     (out / "prepared.json").unlink(missing_ok=True)
-    write_parts({part: getattr(rows, part) for part in ("train", "valid", "test")}, rows.rejects, out)
+    write_parts({part: getattr(rows, part) for part in KEPT}, rows.rejects, out)
+    if not len(rows.unlabelled):
+        (out / "unlabelled.jsonl").unlink()  # the directory is a source of rows again, and this would be none
+    if rows.replay is not None:
+        write_rows(rows.replay, out / "replay")
     about = {key: getattr(rows, key) for key in ("task", "source", "fingerprint")}
     write_text(
         out / "prepared.json",
         json.dumps(
-            {**about, "columns": dict(rows.columns), "notes": dict(rows.notes)},
+            {**about, "replay": rows.replay is not None, "columns": dict(rows.columns), "notes": dict(rows.notes)},
             ensure_ascii=False,
             indent=1,
             default=str,
@@ -245,9 +268,12 @@ def read_rows(out: Path) -> Prepared:
     """What `write_rows` wrote; raises `ConfigError` where it is incomplete."""
     try:
         about = json.loads((out / "prepared.json").read_text(encoding="utf8"))
-        parts = {part: _read_lines(out / f"{part}.jsonl") for part in ("train", "valid", "test")}
+        parts: dict[str, Any] = {part: _read_lines(out / f"{part}.jsonl") for part in KEPT[:3]}
+        if (out / "unlabelled.jsonl").is_file():
+            parts["unlabelled"] = _read_lines(out / "unlabelled.jsonl")
         rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))
-        return Prepared(train=parts["train"], valid=parts["valid"], test=parts["test"], rejects=rejects, **about)
+        replay = read_rows(out / "replay") if about.pop("replay", False) else None
+        return Prepared(rejects=rejects, replay=replay, **parts, **about)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{out} cannot be read ({error}).", "It is written by the line.", f"Remove {out} and run again."

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE, show_default=False)]
 Task = Annotated[str, typer.Option("--task", metavar="TASK", help=TASK, show_default=False)]
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="a new directory for the rows", show_default=False)]
-READING = ("source", "valid_share", "test_share", "group", "seed", "drop_duplicates", "clean", "strict")
+LEARNING = ("unlabelled", "replay")
+"options of prepare that matter only where a model learns"
+READING = (*LEARNING, "source", "valid_share", "test_share", "group", "seed", "drop_duplicates", "clean", "strict")
 "options of prepare that do not matter where rows are read as they stand"
 SIGNS = {"error": ("✗", "bold red"), "warning": ("!", "bold yellow"), "note": ("·", "dim")}
 
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
     command(rows, skip=READING)(check)
     command(rows, skip=(*READING, "valid", "test"))(clean)
     command(rows, skip=(*READING, "valid", "test"))(anonymise)
-    command(rows, skip=("source",))(split)
+    command(rows, skip=(*LEARNING, "source"))(split)
     app.add_typer(rows, rich_help_panel=STAGES)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luban.cli.screen import ACCENT, Screen, seconds, table
-from luban.records import EpochEnd, Forecast, Step
+from luban.records import EpochEnd, Forecast, Remembered, Step
 from luban.records import Progress as Work
 from luban.units import size
 
@@ -39,6 +39,7 @@ class Progressed:
         self.screen, self.what = screen, what
         self.started = self.spoken = time.monotonic()
         self.forecast: Forecast | None = None
+        self.remembered: Remembered | None = None
         self.first_step: float | None = None
         self.first_done = 0
         self.last_step: float | None = None
@@ -79,6 +80,8 @@ class Progressed:
             self._epoch(event)
         elif isinstance(event, Work):
             self._work(event)
+        elif isinstance(event, Remembered):
+            self.remembered = event
 
     @property
     def seconds(self) -> float:

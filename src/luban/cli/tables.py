@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luban.cli.screen import ACCENT, Screen, bar, table
-from luban.records import Evidence, WordWeight
+from luban.records import TEXTS, Evidence, Remembered, WordWeight, texts
 from luban.units import size
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from luban.verbs import Labelled
 
 MOST_LABELS = 8
+MOST_KEPT = 20
+"old classes shown of a model that went on"
 
 
 def show_rows(screen: Screen, facts: Mapping[str, Any]) -> None:
@@ -69,12 +71,12 @@ def shortened(names: Sequence[str], screen: Screen) -> str:
 
 def one_row(row: Mapping[str, Any], width: int = 100) -> Text:
     """A canonical row on one line: its texts as they are, everything else as JSON."""
-    texts = [str(row[name]) for name in ("text", "text_pair") if name in row]
-    rest = [value for name, value in row.items() if name not in ("text", "text_pair", "words", "id")]
+    read = list(texts(row).values())
+    rest = [value for name, value in row.items() if name not in (*TEXTS, "words", "id")]
     said = "  ".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in rest)
     said = clipped(said, max(10, width // 2))
-    left = max(10, (width - cell_len(said) - 4) // len(texts))
-    return Text.assemble(" ‖ ".join(clipped(text, left) for text in texts), ("  → ", "dim"), (said, ACCENT))
+    left = max(10, (width - cell_len(said) - 4) // len(read))
+    return Text.assemble(" ‖ ".join(clipped(text, left) for text in read), ("  → ", "dim"), (said, ACCENT))
 
 
 def clipped(text: str, most: int) -> str:
@@ -110,6 +112,25 @@ def class_table(screen: Screen, classes: Sequence[ClassScore], averages: Sequenc
 
 def _figures(one: ClassScore) -> list[str]:
     return [f"{value:.3f}" for value in (one.precision, one.recall, one.f1)]
+
+
+def kept_classes(screen: Screen, found: Remembered | None) -> list[RenderableType]:
+    """Each old class before and after a model went on, those that lost most on top, and all of them together."""
+    if found is None:
+        return []
+    word = screen.word
+    made = table(word("class"), word("before"), word("after"), "", word("support"), numbers=(1, 2, 3, 4))
+    worst = sorted(found.classes, key=lambda one: one.after - one.before)
+    for one in worst[:MOST_KEPT]:
+        gap = f"{one.after - one.before:+.3f}"
+        made.add_row(one.label, f"{one.before:.3f}", f"{one.after:.3f}", gap, f"{one.rows:,}")
+    made.add_section()
+    low, high = (0.0 - bound for bound in reversed(found.interval))
+    both = [f"{share:.4f}" for share in (found.before, found.after)]
+    made.add_row(word("old_rows"), *both, f"{0.0 - found.drop:+.4f} ({low:+.4f} – {high:+.4f})", f"{found.rows:,}")
+    notes = [Text("  " + word("more", count=len(worst) - MOST_KEPT), style="dim")] if len(worst) > MOST_KEPT else []
+    seen = [] if found.unseen else [Text("  " + word("perhaps_seen"), style="yellow")]
+    return [Text(word("what_is_kept"), style="bold"), made, *notes, *seen]
 
 
 def speed_line(screen: Screen, facts: Mapping[str, Any]) -> Text:

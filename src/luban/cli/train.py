@@ -10,7 +10,7 @@ from luban.cli.frame import SOURCE, STAGES, TASK, command
 from luban.cli.judged import show_evaluation
 from luban.cli.progress import Progressed
 from luban.cli.screen import Screen
-from luban.cli.tables import show_rows
+from luban.cli.tables import kept_classes, show_rows
 from luban.config import PrepareConfig, TrainConfig
 
 
@@ -36,8 +36,15 @@ def train(
     rows = verbs.prepare(prepare.model_copy(update={"source": source}), task)
     show_rows(screen, understood(rows))
     with Progressed(screen, screen.word("training")) as watch:
-        folder = verbs.fit(rows, train.model_copy(update={"task": task}), out, watch=watch)
+        try:
+            folder = verbs.fit(rows, train.model_copy(update={"task": task}), out, watch=watch)
+        finally:
+            screen.show(*kept_classes(screen, watch.remembered))
     screen.done(screen.word("trained", name=folder.path))
+    counted = folder.manifest.notes["parameters"]
+    if counted["trained"] < counted["all"]:
+        share = f"{counted['trained'] / counted['all']:.2%}"
+        screen.show(screen.word("trained_share", share=share, count=counted["trained"], all=counted["all"]))
     screen.show(*watch.compared())
     with Progressed(screen, screen.word("evaluating")) as watch:
         evaluation = verbs.judge(folder, rows, threads=train.threads, watch=watch)
