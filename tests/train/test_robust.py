@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from luban.errors import ConfigError
 from luban.stages.train import train
+from luban.stages.train.forecast import saved_bytes
 from luban.stages.train.material import Material, encode
 from luban.stages.train.methods.freeze import frozen
 from luban.stages.train.model import build
@@ -237,10 +238,16 @@ def test_where_lower_layers_are_cached_what_they_gave_is_perturbed(tmp_path: Pat
     assert model.get_input_embeddings().weight.grad is None  # type: ignore[operator]
 
 
+def test_passes_after_each_other_take_the_memory_of_one_and_beside_each_other_of_both(tmp_path: Path) -> None:
+    plain = saved_bytes(learner(tmp_path), range(8))
+    assert saved_bytes(learner(tmp_path, adversarial="fgm"), range(8)) < 1.2 * plain
+    assert saved_bytes(learner(tmp_path, rdrop=1.0), range(8)) > 1.5 * plain
+
+
 # --- R-Drop
 
 
-@pytest.mark.parametrize("task", sorted(ANSWERS))
+@pytest.mark.parametrize("task", [task for task, answers in ANSWERS.items() if answers in OPTIONS["rdrop"].takes])
 def test_r_drop_without_dropout_adds_nothing(task: str, tmp_path: Path) -> None:
     found = [gradient(one.model, lambda one=one: one._backward(range(8))) for one in
              (learner(tmp_path, task), learner(tmp_path, task, rdrop=5.0))]  # fmt: skip

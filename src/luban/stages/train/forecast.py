@@ -1,7 +1,8 @@
 """What a run will take, measured on its own longest batch before it starts; chooses the micro-batch that fits.
 
 Memory is counted, not guessed: the bytes autograd saves for the backward pass of the longest row, scaled to a micro-batch,
-plus weights and, for those that learn, gradients and AdamW's two moments. Time is that of two real batches, times the padded sub-words to come.
+plus weights and, for those that learn, gradients and AdamW's two moments. Time is that of two real batches, times the
+padded sub-words to come.
 """
 
 from __future__ import annotations
@@ -61,21 +62,32 @@ def forecast(learner: Learner, memory: float) -> Forecast:
 
 
 def saved_bytes(learner: Learner, batch: Sequence[int]) -> int:
-    """Bytes that autograd keeps between forward and backward of a batch; parameters are not counted twice."""
-    seen = {p.untyped_storage().data_ptr() for p in learner.model.parameters()}
-    total = 0
+    """Most bytes that autograd keeps at a time for the backward pass of a batch; parameters are not counted twice.
+
+    An objective may run several passes after each other: each one's bytes are given back before the next.
+    """
+    parameters = {p.untyped_storage().data_ptr() for p in learner.model.parameters()}
+    seen, total, most, given_back = set(parameters), 0, 0, False
 
     def pack(tensor: Tensor) -> Tensor:
-        nonlocal total
+        nonlocal seen, total, most, given_back
+        if given_back:
+            seen, total, given_back = set(parameters), 0, False
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             total += storage.nbytes()
+            most = max(most, total)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    def unpack(tensor: Tensor) -> Tensor:
+        nonlocal given_back
+        given_back = True
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         learner.probe(batch)
-    return total
+    return most
 
 
 def free_memory() -> int:

@@ -10,13 +10,15 @@ from luban.errors import ConfigError
 from luban.records import Rows
 from luban.tasks import TASKS
 
-CLASS, CLASSES, NUMBER, TAGS = "class", "classes", "number", "tags"
+CLASS, CLASSES, NUMBER, TAGS, OTHER = "class", "classes", "number", "tags", "another loss"
 ANSWERS = {
     "text-classification": CLASS,
     "text-pair": CLASS,
     "multi-label-classification": CLASSES,
     "text-regression": NUMBER,
     "token-classification": TAGS,
+    "intent-and-slots": OTHER,
+    "extractive-qa": OTHER,
 }
 "what a task's rows are answered with; a pair of texts whose labels are numbers is answered with a number"
 
@@ -30,7 +32,7 @@ class Option:
 
 
 OPTIONS = {
-    "adversarial": Option(lambda c: c.adversarial != "none", frozenset({CLASS, CLASSES, NUMBER, TAGS})),
+    "adversarial": Option(lambda c: c.adversarial != "none", frozenset({CLASS, CLASSES, NUMBER, TAGS, OTHER})),
     "rdrop": Option(lambda c: c.rdrop > 0, frozenset({CLASS, CLASSES, NUMBER, TAGS})),
     "mixup": Option(lambda c: c.mixup > 0, frozenset({CLASS, CLASSES})),
     "focal": Option(lambda c: c.focal > 0, frozenset({CLASS, CLASSES, TAGS})),
