@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from luban import project
-from luban.config import EvaluateConfig, ExportConfig, PrepareConfig, Section, ServeConfig, TrainConfig, parse
+from luban.config import (
+    EvaluateConfig,
+    ExportConfig,
+    LabelConfig,
+    PrepareConfig,
+    Section,
+    ServeConfig,
+    TrainConfig,
+    parse,
+)
 from luban.errors import ConfigError, DataError, FolderError, nearest_hint
 from luban.folder import Folder, check_file, check_place, check_target, write_text
 from luban.predict import Predictor
@@ -22,7 +31,7 @@ from luban.tasks import TASKS
 
 if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
-    from luban.stages.prepare import Check, Loaded, Written
+    from luban.stages.prepare import Check, Labelling, Loaded, Written
     from luban.stages.serve import Served
 
 Model = str | Path | Folder
@@ -88,6 +97,17 @@ def mended(verb: Literal["clean", "anonymise", "split"], config: PrepareConfig, 
 
     check_free(Path(out))
     return {"clean": clean, "anonymise": anonymise, "split": split}[verb](config.source, kind(task), out, config)
+
+
+def labelled_by(
+    config: LabelConfig, reading: PrepareConfig, task: str, out: str | Path, *, watch: Watch = unwatched
+) -> Labelling:
+    """Have a chat model label the texts of ``reading.source``; goes on in ``out`` where it was stopped."""
+    from luban.stages.prepare import label
+
+    if not (Path(out) / ".labelling").is_dir():
+        check_free(Path(out))
+    return label(config, reading, kind(task), Path(out), watch=watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +261,8 @@ def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0
             raise ConfigError(
                 f"Two models are named {name!r}.", "Each is asked by its name.", "Rename one of the directories."
             )
-        out[name] = Served.open(
-            folder, name=name, threads=threads or 1, explain=explainer(folder) if explaining else None
-        )
+        answers = explaining and not folder.task().embeds  # no word speaks for a vector
+        out[name] = Served.open(folder, name=name, threads=threads or 1, explain=explainer(folder) if answers else None)
     return out
 
 

@@ -23,6 +23,7 @@ from luban.stages.evaluate.speed import answer_all, machine
 from luban.stages.evaluate.unknown import Unknown, unknown_labels
 from luban.stages.evaluate.unseen import unseen_places
 from luban.stages.evaluate.views import no_rows, view_of
+from luban.tasks.base import Task
 
 SLICES = 5
 SLICE_TIMES = 200
@@ -122,7 +123,7 @@ def evaluate(
         model=folder.manifest.name,
         fingerprint=folder.manifest.fingerprint,
         runtime=folder.manifest.runtime,
-        main_score=predictor.task.main_score,
+        main_score=headline(predictor.task, view),
         rejects=rejects,
         scores=all_scores(predictor.task.score(rows, predictions), view),
         intervals=bounds(view, config),
@@ -138,6 +139,11 @@ def evaluate(
         history=history(folder),
         **shown(view, config.worst),
     )
+
+
+def headline(task: Task, view: View) -> str:
+    """The score these rows are judged by: the task's, or the view's where the rows are of another kind (pairs with scores)."""
+    return task.main_score if task.main_score in observed_scores(view) else view.slice_score
 
 
 def shown(view: View, worst: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.errors import DataError
-from luban.metrics.intervals import auc_of, correlation_of, joined, mean_of, ratio_of
+from luban.metrics.intervals import Statistic, auc_of, correlation_of, joined, mean_of, ratio_of
 from luban.metrics.ranking import Ranks, TfIdf, found, ranks_of
 from luban.metrics.regression import spearman
 from luban.records import Prediction, Rows
@@ -51,7 +51,7 @@ def _scored(rows: Rows, predictions: Sequence[Prediction]) -> View:
     floor = TfIdf([str(row[name]) for row in rows for name in ("text", "text_pair")])
     words = [_dot(floor.vector(str(row["text"])), floor.vector(str(row["text_pair"]))) for row in rows]
     return View(
-        kind="embedding",
+        kind="similarity",
         rows=len(rows),
         statistic=lambda counts: {name: value for name, value in statistic(counts).items() if name != "mae"},
         slice_score="spearman",
@@ -77,7 +77,9 @@ def ordered(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]
     return View(
         kind="relevance",
         rows=len(rows),
-        statistic=joined(*([ratio_of(**spread)] if ranks else []), *parts),
+        statistic=joined(
+            *([_where_drawn(ratio_of(**spread), next(iter(spread.values()))[1])] if ranks else []), *parts
+        ),
         slice_score="mrr" if ranks else "roc_auc",
         right=None,
         mistakes=tuple(
@@ -97,6 +99,16 @@ def _on_rows(
     part, whole = np.zeros(rows), np.zeros(rows)
     part[list(first)], whole[list(first)] = values, 1.0
     return part, whole
+
+
+def _where_drawn(statistic: Statistic, whole: NDArray[np.float64]) -> Statistic:
+    """The same statistic, undefined for a resample that drew no list."""
+
+    def inner(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        drawn = counts @ whole > 0
+        return {name: np.where(drawn, value, np.nan) for name, value in statistic(counts).items()}
+
+    return inner
 
 
 def _floor_of_lists(rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -11,6 +11,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "weighted_f1": ("weighted F1", "加权 F1"),
     "roc_auc": ("ROC-AUC", "ROC-AUC"),
     "exact_match": ("exact match", "完全匹配"),
+    "answerable_f1": ("F1 where there is an answer", "有答案行的 F1"),
+    "answerable_exact_match": ("exact match where there is an answer", "有答案行的完全匹配"),
+    "unanswerable_accuracy": ("accuracy where there is none", "无答案行的准确率"),
     "entity_f1": ("entity F1, strict", "实体 F1（严格）"),
     "entity_precision": ("entity precision", "实体精确率"),
     "entity_recall": ("entity recall", "实体召回率"),
@@ -27,6 +30,22 @@ WORDS: dict[str, tuple[str, str]] = {
     "said_label": (
         "{right} of {rows} rows are answered rightly, {wrong} are not.",
         "{rows} 行中有 {right} 行回答正确，{wrong} 行有误。",
+    ),
+    "said_answer": (
+        "{right} of {rows} questions are answered exactly, {wrong} are not.",
+        "{rows} 个问题中有 {right} 个的回答完全正确，{wrong} 个不完全正确。",
+    ),
+    "said_embedding": (
+        "{right} of {rows} queries find their right passage first, {wrong} do not.",
+        "{rows} 个查询中有 {right} 个首先找到正确段落，{wrong} 个没有。",
+    ),
+    "said_similarity": (
+        "{rows} pairs are held against how near people say they are.",
+        "{rows} 对文本与人工相似度对照。",
+    ),
+    "said_relevance": (
+        "Over {rows} rows, {wrong} lists do not begin with a right passage.",
+        "{rows} 行中有 {wrong} 个列表的第一个段落不正确。",
     ),
     "said_labels": (
         "{right} of {rows} rows have exactly the right labels, {wrong} do not.",
@@ -124,6 +143,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "length": ("length in sub-words", "长度（子词数）"),
     "error_accuracy": ("error rate", "错误率"),
     "error_exact_match": ("rows not exactly right", "未完全匹配的比例"),
+    "error_f1": ("1 − F1", "1 − F1"),
     "error_entity_f1": ("1 − entity F1", "1 − 实体 F1"),
     "error_mae": ("mean absolute error", "平均绝对误差"),
     "learning": ("How it learned", "学习过程"),
@@ -141,6 +161,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "mistakes": ("The worst mistakes", "最严重的错误"),
     "about_mistakes_label": ("The surer the wrong answer, the further up.", "错得越自信，排得越前。"),
+    "about_mistakes_answer": (
+        "The surer an answer that shares nothing with gold, the further up.",
+        "与标注毫无重合的回答，越自信排得越前。",
+    ),
     "about_mistakes_labels": (
         "The surer a wrong label, or the less thought of a missed one, the further up.",
         "误给的标签越自信、漏掉的标签概率越低，排得越前。",
@@ -148,6 +172,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "about_mistakes_entities": (
         "Texts with the most entities missed or wrongly given first. Green: agreed; red: missed or wrong.",
         "漏标或误标实体最多的文本在前。绿色：一致；红色：遗漏或错误。",
+    ),
+    "about_mistakes_embedding": (
+        "The further down the right passage stands, the further up. Answer: the nearest wrong one.",
+        "正确段落排得越后，列得越前。“回答”是最近的错误段落。",
+    ),
+    "about_mistakes_similarity": ("Pairs are judged together, not one by one.", "各对文本一并评价，不逐对判断对错。"),
+    "about_mistakes_relevance": (
+        "The further down the right passage stands, the further up. Answer: the best wrong one.",
+        "正确段落排得越后，列得越前。“回答”是得分最高的错误段落。",
     ),
     "about_mistakes_value": ("The further off, the further up.", "偏差越大，排得越前。"),
     "often_gold": (
