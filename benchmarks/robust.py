@@ -2,6 +2,7 @@
 
     python benchmarks/robust.py --data DIR [--on sst2|trec] [--ways WAY ...] [--seeds N ...] [--rows N] [--flip SHARE]
                                 [--quick] [--json]
+    python benchmarks/robust.py --runs FILE ...      one table of the lines that earlier runs wrote to stderr
 
 A way is ``plain`` or options of training joined by commas, such as ``adversarial=fgm,adversarial_radius=0.1``. All ways of a
 seed learn from the same rows, base, epochs and order; ``--flip`` gives a share of those rows a wrong label. Validation and test
@@ -155,6 +156,15 @@ def choice(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     return max(able, key=lambda way: mean(way, tuple(PERTURBATIONS)))
 
 
+def earlier(files: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
+    """The runs of each way, by their seeds, from the JSON lines of earlier calls."""
+    lines = [line for file in files for line in file.read_text(encoding="utf8").splitlines() if line.startswith("{")]
+    found: dict[str, list[dict[str, float]]] = {}
+    for run in sorted(map(json.loads, lines), key=lambda run: (run["way"] != "plain", run["way"], run["seed"])):
+        found.setdefault(run["way"], []).append({k: v for k, v in run.items() if k not in ("way", "seed", "suspects")})
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -166,11 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--flip", type=float, default=0.0, help="share of training rows that get a wrong label")
+    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="what earlier calls wrote to stderr")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
-    prepared = rows_of(chosen.data, chosen)
-    found = {way: [trained(prepared, way, seed, chosen) for seed in chosen.seeds] for way in chosen.ways}
+    if chosen.runs:
+        found: Mapping[str, Sequence[Mapping[str, float]]] = earlier(chosen.runs)
+    else:
+        prepared = rows_of(chosen.data, chosen)
+        found = {way: [trained(prepared, way, seed, chosen) for seed in chosen.seeds] for way in chosen.ways}
     rows = table(found, chosen.on)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
     if chosen.json:
