@@ -161,6 +161,28 @@ class TextEncoder:
         truncated = kept_short < len(short.ids) or len(kept) < len(pieces)
         return Encoded(_whole(windows), first, len(a.ids) + len(b.ids), truncated=truncated)
 
+    def question(self, question: str, context: str) -> Encoded:
+        """A question in front of each window of a text; windows overlap by a quarter. Offsets count in the text.
+
+        A question that would leave less than half of the room to the text is cut.
+        """
+        asked = self.tokenizer.encode(question, add_special_tokens=False).ids
+        read = self.tokenizer.encode(context, add_special_tokens=False)
+        room = self.limit - len(self.prefix) - len(self.middle) - len(self.suffix)
+        kept = asked[: room // 2]
+        pieces = _cuts(len(read.ids), room - len(kept), (room - len(kept)) // 4)
+        chosen = pieces[: self.max_windows]
+        windows = []
+        for start, end in chosen:
+            one = self._framed_pair(
+                kept, [SPECIAL] * len(kept), read.ids[start:end], (end - start) / max(1, _total(chosen))
+            )
+            before = len(one.ids) - len(self.suffix) - (end - start)
+            offsets = (SPECIAL,) * before + tuple(read.offsets[start:end]) + (SPECIAL,) * len(self.suffix)
+            windows.append(Window(one.ids, one.types, offsets, one.weight))
+        truncated = len(kept) < len(asked) or len(chosen) < len(pieces)
+        return Encoded(_whole(windows), context, len(asked) + len(read.ids), truncated=truncated)
+
     def words(self, text: str, words: Sequence[tuple[int, int]]) -> Encoded:
         """A text by its words (character spans); each word is decided in exactly one window, at its first sub-word.
 

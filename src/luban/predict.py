@@ -16,7 +16,7 @@ import numpy as np
 from luban.encoding import Encoded, TextEncoder, Window, batches, collate
 from luban.errors import DataError, ParityError
 from luban.folder import Folder, Golden
-from luban.records import Prediction, Row
+from luban.records import Prediction, Row, texts
 from luban.runtimes import RUNTIMES
 from luban.runtimes.base import Runtime
 from luban.tasks.base import Floats, Task
@@ -146,13 +146,13 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
     answers = predictor.predict([g.row for g in golden])
     if predictor.runtime.one_by_one and predictor.task.tags_words:
         _check_entities([g.expect for g in golden], [answer.as_json() for answer in answers], stage)
-        golden = [replace(g, expect=_without_entities(g.expect)) for g in golden]
-        answers = [replace(answer, entities=None) for answer in answers]
+        golden = [replace(g, expect=_without_spans(g.expect)) for g in golden]
+        answers = [replace(answer, **WITHOUT_SPANS[answer.answer is not None]) for answer in answers]
     tolerance = INT8_TOLERANCE if predictor.runtime.one_by_one else GOLDEN_TOLERANCE
     for g, answer in zip(golden, answers, strict=True):
         worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread)
         if worst > tolerance:
-            text = str(g.row.get("text", g.row))[:60]
+            text = (" ".join(texts(g.row).values()) or str(g.row))[:60]
             raise ParityError(
                 stage,
                 f"the golden row {text!r} gave {_short(answer.as_json())} instead of {_short(g.expect)} "
@@ -176,16 +176,23 @@ def _check_entities(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping
         )
 
 
-def _without_entities(answer: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in answer.items() if name != "entities"}
+WITHOUT_SPANS: tuple[dict[str, Any], dict[str, Any]] = (
+    {"entities": None},
+    {"answer": None, "start": None, "end": None, "score": None},
+)
+
+
+def _without_spans(answer: Mapping[str, Any]) -> dict[str, Any]:
+    spans = WITHOUT_SPANS["answer" in answer]
+    return {name: value for name, value in answer.items() if name not in spans}
 
 
 def _found(answers: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int, str], float]:
-    """Each entity (row, start, end, label) with its score."""
+    """Each entity (row, start, end, label), or the answer to a question, with its score."""
     return {
-        (row, entity["start"], entity["end"], entity["label"]): float(entity["score"])
+        (row, span["start"], span["end"], span.get("label", "")): float(span["score"])
         for row, answer in enumerate(answers)
-        for entity in answer.get("entities", ())
+        for span in ([answer] if "answer" in answer else answer.get("entities", ()))
     }
 
 

@@ -11,6 +11,13 @@ from typing import Any
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
+TEXTS = ("question", "context", "text", "text_pair")
+"the columns of canonical rows that hold a text to be read, in the order they are shown in"
+
+
+def texts(row: Row) -> dict[str, str]:
+    """The texts of a row by column; most rows have one."""
+    return {name: str(row[name]) for name in TEXTS if isinstance(row.get(name), str)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class Prediction:
     ``tokens``: sub-words read; ``truncated``: some of the text was not read; ``windows``: pieces a long text was read in.
     ``embedding``: the text's vector, of length 1; ``passages``: those of the passages it was asked with (used by metrics, not
     written to JSON). ``relevance``: how well each passage answers the query, in their order, 0 to 1.
+    ``answer``: a piece of the context, ``context[start:end]`` in characters; empty where it has none.
     ``tags``: one tag a word for a tagger (used by metrics, not written to JSON).
     """
 
@@ -42,6 +50,9 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     entities: tuple[Entity, ...] | None = None
     value: float | None = None
+    answer: str | None = None
+    start: int | None = None
+    end: int | None = None
     embedding: tuple[float, ...] | None = None
     relevance: tuple[float, ...] | None = None
     tokens: int = 0
@@ -54,7 +65,7 @@ class Prediction:
     def as_json(self) -> dict[str, Any]:
         """The object `luban predict --json` writes: no field that is not set, ``truncated`` only where true."""
         out: dict[str, Any] = {} if self.id is None else {"id": self.id}
-        for name in ("label", "score", "scores", "labels", "value"):
+        for name in ("label", "answer", "start", "end", "score", "scores", "value"):
             value = getattr(self, name)
             if value is not None:
                 out[name] = dict(value) if isinstance(value, Mapping) else value

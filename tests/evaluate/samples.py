@@ -83,6 +83,22 @@ def understood():
     return rows, [replace(i, entities=s.entities, tags=s.tags) for i, s in zip(intents, slots, strict=True)]
 
 
+def asked(n=24, seed=0):
+    """Rows and answers of questions: right, half right, wrongly answered, wrongly left open."""
+    rng = np.random.default_rng(seed)
+    context = "the train to Paris leaves at nine"
+    rows, predictions = [], []
+    for i in range(n):
+        gold = [] if i % 3 == 0 else [{"text": "leaves at nine", "start": 19}]
+        given = ("", "leaves at nine", "at nine", "Paris")[i % 4]
+        start = context.find(given) if given else 0
+        rows.append({"question": f"when does train {i} leave?", "context": context, "answers": gold})
+        predictions.append(
+            Prediction(answer=given, start=start, end=start + len(given), score=float(rng.random()), tokens=8 + i % 5)
+        )
+    return rows, predictions
+
+
 def valued(n=80, seed=0):
     rng = np.random.default_rng(seed)
     gold = rng.uniform(0, 5, n)

@@ -15,7 +15,18 @@ from luban.stages.evaluate.mistakes import marked
 from luban.stages.evaluate.report import classes_card, confused, page, top_confusions, write_report
 from luban.stages.evaluate.views import view_of
 from luban.stages.evaluate.words import WORDS, filled
-from tests.evaluate.samples import SENTENCES, UNDERSTOOD, answer, classified, evaluation_of, several, tagged, understood, valued
+from tests.evaluate.samples import (
+    SENTENCES,
+    UNDERSTOOD,
+    answer,
+    asked,
+    classified,
+    evaluation_of,
+    several,
+    tagged,
+    understood,
+    valued,
+)
 
 MANY = tuple(f"class_{i}" for i in range(40))
 VOID = {"meta", "br", "rect", "line", "circle", "polyline"}
@@ -56,6 +67,7 @@ def samples():
         "several": evaluation_of(*several(), ("late", "rude", "broken"), "micro_f1"),
         "tags": evaluation_of(*tagged(SENTENCES), ("O",), "entity_f1"),
         "intent": evaluation_of(*understood(), UNDERSTOOD, "exact_match"),
+        "asked": evaluation_of(*asked(), ("start", "end"), "f1"),
         "value": evaluation_of(*valued(), (), "spearman"),
     }
 

@@ -15,7 +15,7 @@ from luban.metrics.spans import to_iob2
 from luban.records import Prediction
 from luban.stages.evaluate.views import VIEWS, view_of
 from luban.tasks import TASKS
-from tests.evaluate.samples import SENTENCES, UNDERSTOOD, answer, classified, several, tagged, understood, valued
+from tests.evaluate.samples import SENTENCES, UNDERSTOOD, answer, asked, classified, several, tagged, understood, valued
 
 tags = st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"])
 sentences = st.lists(st.lists(st.tuples(tags, tags), min_size=1, max_size=8), min_size=1, max_size=6)
@@ -39,6 +39,7 @@ def test_every_view_can_be_imported_and_is_keyed_by_a_field_of_a_prediction():
         ("text-regression", valued(), ()),
         ("token-classification", tagged(SENTENCES), ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
         ("intent-and-slots", understood(), UNDERSTOOD),
+        ("extractive-qa", asked(), ("start", "end")),
     ],
 )
 def test_a_view_scores_as_its_task_does(task, sample, labels):

@@ -179,6 +179,23 @@ def test_an_intent_is_explained_by_the_mean_over_the_words_and_a_slot_by_its_nam
         explain(predictor, {"text": "not in paris"}, target="askk")
 
 
+def test_an_answer_is_explained_by_words_of_the_question_and_the_context(tmp_path: Path) -> None:
+    from luban.testing import tiny_folder as folder_of
+
+    predictor = Predictor.open(folder_of(tmp_path / "model", "extractive-qa"), threads=1)
+    row = {"question": "where is alice?", "context": "alice was in paris, bob in london"}
+    shown = f"{row['question']}\n{row['context']}"
+    for method in METHOD_NAMES:
+        evidence = explain(predictor, row, target="in paris", method=method)
+        assert evidence.target == "in paris@10-18"
+        assert [shown[w.start : w.end] for w in evidence.words] == [w.text for w in evidence.words]
+        assert {w.start for w in evidence.words} >= {0, 16}
+        assert adds_up(evidence) < 1e-4
+    assert explain(predictor, row).target
+    with pytest.raises(ConfigError, match="context does not hold 'rome'"):
+        explain(predictor, row, target="rome")
+
+
 def test_multi_label_without_a_chosen_label_explains_the_likeliest() -> None:
     predictor = linear("multi-label-classification", {"room": [-4, -9, -6]})
     assert explain(predictor, {"text": "the room"}).target == "noisy"

@@ -172,6 +172,21 @@ def test_scores_are_given_where_a_taggers_rows_carry_tags(tmp_path: Path) -> Non
     assert "entity_f1" in made.manifest.notes["export"]["pytorch"]["scores"]
 
 
+@pytest.mark.parametrize("task", ["intent-and-slots", "extractive-qa"])
+def test_spans_and_answers_survive_the_export(task: str, tmp_path: Path) -> None:
+    from luban.testing import tiny_folder as folder_of
+
+    rows = [TASKS[task].parse(row) for row in SAMPLES[task]]
+    source = folder_of(tmp_path / "source", task)
+    made = export(source, rows, PLAIN, tmp_path / "made")
+    notes = made.manifest.notes["export"]["fp32"]
+    assert notes["flips"] == 0.0
+    assert 0.0 <= notes["difference"] < 1e-3
+    assert TASKS[task].main_score in notes["scores"]
+    small = export(source, rows, ExportConfig(quantise="int8", max_flips=1.0), tmp_path / "small")
+    assert Predictor.open(small, threads=1).predict([small.golden()[0].row])
+
+
 def test_processor_features_are_read_as_linux_names_them(tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text("flags\t: fpu avx2 avx512_vnni sse2\n", encoding="utf8")

@@ -12,6 +12,7 @@ from luban.encoding import Encoded
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 from luban.tasks.embedding import Embedding
+from luban.tasks.extractive_qa import ExtractiveQA
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
 from luban.tasks.rerank import Rerank
@@ -114,6 +115,17 @@ def passages(row: dict[str, Any]) -> list[str]:
     return [row["text_pair"], *(row.get("negatives") or ())]
 
 
+class TestExtractiveQA(TaskContract):
+    task = ExtractiveQA
+    rows = SAMPLES["extractive-qa"]
+
+    def perfect(self, task: Task, target: Any) -> Any:
+        start, end, _, last = target
+        logits = np.zeros((last + 1, 2), dtype=np.float32)
+        logits[start, 0] = logits[end, 1] = 20.0
+        return logits
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -122,6 +134,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "text-pair",
         "token-classification",
         "intent-and-slots",
+        "extractive-qa",
         "embedding",
         "rerank",
     ]

@@ -7,6 +7,8 @@ from luban.records import Prediction
 
 def answer_line(answer: Prediction) -> str:
     """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
+    if answer.answer is not None:
+        return f"{answer.answer or '–'}  {answer.score or 0.0:.3f}"
     if answer.entities is not None:
         intent = f"{answer.label}  {answer.score or 0.0:.3f}  " if answer.label is not None else ""
         found = "  ".join(f"{e.label}[{e.start}:{e.end}] {e.text} {e.score:.2f}" for e in answer.entities)

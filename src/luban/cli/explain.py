@@ -26,6 +26,10 @@ def explain(
     text_pair: Annotated[
         str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)
     ] = "",
+    context: Annotated[
+        str,
+        typer.Option("--context", metavar="TEXT", help="the text that answers a question", show_default=False),
+    ] = "",
     target: Annotated[
         str,
         typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False),
@@ -41,6 +45,8 @@ def explain(
     from luban import verbs
 
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
+    if context:
+        row = {"question": text, "context": context}
     shown = "\n".join(row.values())
     verbs.check_file_out(html)
     predictor = verbs.load(model)

@@ -18,6 +18,7 @@ from luban.cli.screen import ACCENT, Screen
 from luban.cli.tables import clipped, reasons
 from luban.config import PrepareConfig
 from luban.errors import ConfigError
+from luban.records import texts as texts_of
 
 if TYPE_CHECKING:
     from luban.predict import Predictor
@@ -40,6 +41,10 @@ def predict(
         str,
         typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, text lines ...", show_default=False),
     ] = "",
+    context: Annotated[
+        str,
+        typer.Option("--context", metavar="TEXT", help="the text that answers questions", show_default=False),
+    ] = "",
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)
     ] = "",
@@ -59,7 +64,9 @@ def predict(
     check(text or [], input)
     verbs.check_file_out(output)
     folder = verbs.opened(model)
-    rows = verbs.unlabelled(folder, prepare.model_copy(update={"source": input})) if input else typed(text or [])
+    rows = (
+        verbs.unlabelled(folder, prepare.model_copy(update={"source": input})) if input else typed(text or [], context)
+    )
     predictor = verbs.load(folder, threads=threads or None)
     with written(output) as file:
         for row, answer in answered(predictor, rows):
@@ -73,7 +80,8 @@ def predict(
                 screen.object(said)
             else:
                 line = Text.assemble(
-                    (f"{answer_line(answer)}", f"bold {ACCENT}"), ("  " + clipped(str(row["text"]), 70), "dim")
+                    (f"{answer_line(answer)}", f"bold {ACCENT}"),
+                    ("  " + clipped(next(iter(texts_of(row).values())), 70), "dim"),
                 )
                 screen.show(line)
                 if evidence is not None:
@@ -92,12 +100,13 @@ def check(texts: list[str], source: str) -> None:
         )
 
 
-def typed(texts: list[str]) -> Iterator[Row]:
-    """The texts of the command line, or the lines of stdin for ``-``, numbered."""
+def typed(texts: list[str], context: str = "") -> Iterator[Row]:
+    """The texts of the command line, or the lines of stdin for ``-``, numbered; with a context they are questions."""
     lines: Iterable[str] = (line.rstrip("\n") for line in sys.stdin) if texts == ["-"] else texts
     for number, text in enumerate(lines, start=1):
         if text.strip() or texts != ["-"]:
-            yield {"text": text, "id": str(number)}
+            asked = {"question": text, "context": context} if context else {"text": text}
+            yield {**asked, "id": str(number)}
 
 
 def answered(predictor: Predictor, rows: Iterable[Row]) -> Iterator[tuple[Row, Prediction]]:

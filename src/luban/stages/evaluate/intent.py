@@ -21,7 +21,8 @@ def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -
     """
     slots = tags.look(rows, predictions, [name for name in labels if not name.startswith(INTENT)])
     intents = label.look(rows, predictions, [name.removeprefix(INTENT) for name in labels if name.startswith(INTENT)])
-    assert slots.right is not None and intents.right is not None
+    assert slots.right is not None
+    assert intents.right is not None
     right = slots.right & intents.right
     wrong = [_mistake(i, rows[i], predictions[i]) for i in range(len(rows)) if not right[i]]
     table = (*_named("intent", intents.table), *_named("slot", slots.table))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from luban.records import Row, Rows
+from luban.records import Row, Rows, texts
 
 
 def unseen(rows: Rows, train_rows: Iterable[Row]) -> list[Row]:
@@ -21,5 +21,5 @@ def unseen_places(rows: Rows, train_rows: Iterable[Row]) -> list[int]:
 
 def text_key(row: Row) -> str:
     """A row's text without differences of width, case and the amount of white space."""
-    texts = (str(row.get(name) or "") for name in ("text", "text_pair"))
-    return "\x00".join(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
+    read = texts(row).values()
+    return "\x00".join(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in read)

@@ -14,6 +14,7 @@ VIEWS = Registry(
     {
         "intent": "luban.stages.evaluate.intent:look",
         "entities": "luban.stages.evaluate.tags:look",
+        "answer": "luban.stages.evaluate.answer:look",
         "labels": "luban.stages.evaluate.several:look",
         "value": "luban.stages.evaluate.value:look",
         "embedding": "luban.stages.evaluate.search:look",

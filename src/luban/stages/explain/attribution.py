@@ -19,6 +19,7 @@ from luban.registry import Registry
 from luban.stages.explain.base import Question, Term, located, shown_text
 from luban.tagging import places
 from luban.tasks.base import INTENT, Floats, softmax
+from luban.tasks.extractive_qa import NONE, best_span, places_of
 
 METHODS = Registry(
     "method of explanation",
@@ -39,8 +40,9 @@ Method = Callable[[Predictor, Question], Evidence]
 def explain(predictor: Predictor, value: str | Row, *, target: str | None = None, method: str = "auto") -> Evidence:
     """The weight of each word for one output of the model.
 
-    ``target``: a label (default: the predicted one; an intent comes before a slot); for a tagger an entity as ``LABEL@start-end``, a label, or a word
-    of the text (default: the surest entity). ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
+    ``target``: a label (default: the predicted one; an intent comes before a slot); for a tagger an entity as
+    ``LABEL@start-end``, a label, or a word of the text (default: the surest entity); for a question a piece of the
+    context (default: the answer). ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
     Positions count characters of the text; for a pair, of text, a line break, text_pair.
 
     Raises `UnknownName` for an unknown method, `ConfigError` for an unknown target, `DataError` for an unfit row.
@@ -71,6 +73,8 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
     }
     outputs = predictor.logits([encoded])[0]
     answer = task.decode(encoded, outputs)
+    if answer.answer is not None:
+        return _of_answer(encoded, outputs, answer, target, common)
     if answer.entities is not None and answer.label is not None and target in (None, *(answer.scores or ())):
         return _of_intent(predictor, encoded, target or answer.label, common)
     if task.tags_words:
@@ -88,6 +92,31 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
 def _whole(encoded: Encoded, output: int) -> tuple[Term, ...]:
     """One output of a whole row: of each window, by what it read."""
     return tuple(Term(w, window.weight, output) for w, window in enumerate(encoded.windows))
+
+
+def _of_answer(
+    encoded: Encoded, outputs: list[Floats], answer: Prediction, target: str | None, common: dict[str, Any]
+) -> Question:
+    """The start and end logits of the answer, of a piece of the context that ``target`` names, or of having no answer."""
+    span = best_span(encoded, outputs)
+    if target is None and not answer.answer:
+        ends = ((span.none, 0), (span.none, 0))
+        name = NONE
+    elif target is None:
+        ends = ((span.window, span.first), (span.window, span.last))
+        name = f"{answer.answer}@{answer.start}-{answer.end}"
+    else:
+        start = encoded.text.find(target)
+        found = places_of(encoded, start, start + len(target)) if start >= 0 else None
+        if found is None:
+            raise ConfigError(
+                f"The context does not hold {target!r:.60}, or not in one window.",
+                "A piece of the context can be explained, word for word.",
+                "Leave target out to explain the answer.",
+            )
+        ends, name = found, f"{target}@{start}-{start + len(target)}"
+    terms = tuple(Term(window, 1.0, side, place) for side, (window, place) in enumerate(ends))
+    return Question(name, terms=terms, **common)
 
 
 def _of_intent(predictor: Predictor, encoded: Encoded, label: str, common: dict[str, Any]) -> Question:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from luban.encoding import IDEOGRAPHS, Encoded, Ints, TextEncoder
-from luban.records import Row
+from luban.records import Row, texts
 from luban.tasks.base import Floats
 
 WORD = re.compile(rf"[{IDEOGRAPHS}]|\d+(?:[.,:]\d+)*|[^\W{IDEOGRAPHS}]+(?:['’\-][^\W{IDEOGRAPHS}]+)*|[^\s]")
@@ -76,9 +76,8 @@ class Question:
 
 
 def shown_text(row: Row) -> str:
-    """The text whose characters the words of an explanation count: both texts of a pair with a line break between."""
-    second = row.get("text_pair")
-    return str(row["text"]) if second is None else f"{row['text']}{JOINT}{second}"
+    """The text whose characters the words of an explanation count: two texts have a line break between them."""
+    return JOINT.join(texts(row).values())
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -117,8 +116,10 @@ def _covered(spans: Sequence[tuple[int, int]], start: int, end: int) -> tuple[in
 
 
 def _offsets(encoded: Encoded, row: Row, encoder: TextEncoder) -> list[list[tuple[int, int]]]:
-    """Each window's character spans in the shown text; `Window` holds none for a pair's second."""
+    """Each window's character spans in the shown text; `Window` holds none for a pair's second, and none for a question."""
     spans = [list(window.offsets) for window in encoded.windows]
+    if "question" in row:
+        return _behind_question(spans, str(row["question"]), encoder)
     second = row.get("text_pair")
     if second is None:
         return spans
@@ -132,6 +133,19 @@ def _offsets(encoded: Encoded, row: Row, encoder: TextEncoder) -> list[list[tupl
         for i in range(stop - begin):
             start, end = coded.offsets[at + i]
             held[begin + i] = (base + start, base + end)
+    return spans
+
+
+def _behind_question(
+    spans: list[list[tuple[int, int]]], question: str, encoder: TextEncoder
+) -> list[list[tuple[int, int]]]:
+    """The spans of a text that stands behind its question, and those of the question."""
+    asked = encoder.tokenizer.encode(question, add_special_tokens=False).offsets
+    shift, begin = len(question) + len(JOINT), len(encoder.prefix)
+    for held in spans:
+        read = next((i for i, (start, _) in enumerate(held) if start >= 0), len(held) - len(encoder.suffix))
+        held[:] = [(start + shift, end + shift) if start >= 0 else (start, end) for start, end in held]
+        held[begin : read - len(encoder.middle)] = asked[: read - len(encoder.middle) - begin]
     return spans
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luban.encoding import Encoded
 from luban.predict import Predictor
-from luban.records import Prediction, Row, Rows
+from luban.records import Prediction, Row, Rows, texts
 from luban.tasks.base import Floats, HeadPart, softmax
 
 MOVED = 0.1
@@ -68,7 +68,7 @@ def compare(rows: Rows, expected: Answers, got: Answers) -> Agreement:
     if any(a.entities is not None for a, _ in pairs):
         flips = max(1.0 - entity_agreement(pairs), sum(a.label != b.label for a, b in pairs) / len(pairs))
     which = tuple(
-        {"row": i, "text": str(rows[i].get("text", ""))[:80], "was": _said(pairs[i][0]), "is": _said(pairs[i][1])}
+        {"row": i, "text": " ".join(texts(rows[i]).values())[:80], "was": _said(pairs[i][0]), "is": _said(pairs[i][1])}
         for i in changed[:SHOWN]
     )
     return Agreement(len(pairs), flips, share, _distance(expected, got, spread), which)
@@ -101,6 +101,8 @@ def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
         return apart(a, b) > TURNED
     if a.relevance is not None:
         return bool(np.argmax(a.relevance) != np.argmax(b.relevance or (0.0,)))
+    if a.answer is not None:
+        return (a.start, a.end) != (b.start, b.end)
     if a.labels is not None:
         return set(a.labels) != set(b.labels or ())
     if a.value is not None:
@@ -133,6 +135,8 @@ def _distance(a: Answers, b: Answers, spread: float) -> float:
             worst = max(worst, *(abs(x - y) for x, y in zip(one.relevance, two.relevance, strict=True)))
         elif one.label is None and one.entities is None and one.score is not None:
             worst = max(worst, abs(one.score - (two.score or 0.0)))
+        elif one.answer is not None and (one.start, one.end) == (two.start, two.end):
+            worst = max(worst, abs((one.score or 0.0) - (two.score or 0.0)))
         elif one.value is not None and two.value is not None:
             worst = max(worst, abs(one.value - two.value) / spread)
         for part in a.parts if one.entities is not None else ():
@@ -155,6 +159,8 @@ def _said(prediction: Prediction) -> Any:
     if prediction.entities is not None:
         own = [] if prediction.label is None else [prediction.label]
         return own + [f"{entity.label} {entity.text}" for entity in prediction.entities]
+    if prediction.answer is not None:
+        return prediction.answer
     if prediction.labels is not None:
         return list(prediction.labels)
     return prediction.value if prediction.value is not None else prediction.label

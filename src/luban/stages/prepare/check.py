@@ -15,7 +15,7 @@ from luban.config import PrepareConfig
 from luban.encoding import TextEncoder
 from luban.errors import counted
 from luban.personal import find
-from luban.records import Reject, Row, Rows
+from luban.records import Reject, Row, Rows, texts
 from luban.stages.prepare import duplicates
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text
@@ -215,10 +215,10 @@ def _texts(name: str, part: Part) -> Iterator[Finding]:
     dirty: list[int] = []
     personal: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(each(part.rows)):
-        texts = [row[column] for column in ("text", "text_pair") if isinstance(row.get(column), str)]
-        damaged += [i] * any(is_damaged(text) for text in texts)
-        dirty += [i] * any(clean_text(text) != text for text in texts)
-        for kind in {entity.label for text in texts for entity in find(text)}:
+        read = texts(row).values()
+        damaged += [i] * any(is_damaged(text) for text in read)
+        dirty += [i] * any(clean_text(text) != text for text in read)
+        for kind in {entity.label for text in read for entity in find(text)}:
             personal[kind].append(i)
     if damaged:
         some = counted(len(damaged), "text")
@@ -277,8 +277,7 @@ def _leaks(parts: Mapping[str, Part], keys: Mapping[str, Sequence[str]]) -> Iter
         if rows:
             total = len(keys[name])
             message = (
-                f"{len(rows)} of {counted(total, 'text')} also in train; "
-                f"judge by the others too ({total - len(rows)})."
+                f"{len(rows)} of {counted(total, 'text')} also in train; judge by the others too ({total - len(rows)})."
             )
             yield Finding("leak", "warning", message, len(rows), name, _lines(parts[name], rows))
 
@@ -295,12 +294,12 @@ def _unseen(parts: Mapping[str, Part]) -> Iterator[Finding]:
 
 
 def _lengths(name: str, rows: Rows, encoder: TextEncoder | None) -> Iterator[Lengths]:
-    texts = [str(row.get("text", "")) + str(row.get("text_pair", "")) for row in each(rows)]
-    if not texts:
+    read = ["".join(texts(row).values()) for row in each(rows)]
+    if not any(read):
         return
-    yield _length(name, "characters", [len(text) for text in texts], 0)
+    yield _length(name, "characters", [len(text) for text in read], 0)
     if encoder is not None:
-        measured = texts[:: max(1, len(texts) // 20_000)]
+        measured = read[:: max(1, len(read) // 20_000)]
         specials = len(encoder.prefix) + len(encoder.suffix)
         counts = [
             len(coded.ids) + specials for coded in encoder.tokenizer.encode_batch(measured, add_special_tokens=False)
@@ -336,7 +335,7 @@ def _all_numbers(counts: Counter[str]) -> bool:
 
 
 def _shown(row: Row) -> str:
-    return repr([row[name] for name in ("label", "labels", "tags") if name in row])
+    return repr([row[name] for name in ("label", "labels", "tags", "answers") if name in row])
 
 
 def _lines(part: Part, rows: Mapping[int, Any] | Sequence[int]) -> tuple[int, ...]:

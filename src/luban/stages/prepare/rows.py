@@ -96,7 +96,7 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
         text = raw.get("text")
         if "entities" in raw and isinstance(text, str):
             raw["entities"], inner = entities_of(text, raw["entities"])
-    elif how.clean:
+    elif how.clean and not how.task.keeps_text:
         targets = {column.name for column in how.task.columns if column.target and not column.prose}
         for name, value in raw.items():
             if isinstance(value, str) and name not in targets:
@@ -175,6 +175,7 @@ def _schema(row: Record) -> Any:
 
     known = {name: pa.list_(pa.string()) for name in ("labels", "tags", "negatives", "passages")}
     known |= {"words": pa.list_(pa.list_(pa.int32()))}
+    known |= {"answers": pa.list_(pa.struct([("text", pa.string()), ("start", pa.int64())]))}
     kinds = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
     return pa.schema(
         [(name, known.get(name) or kinds.get(type(value)) or pa.array([value]).type) for name, value in row.items()]

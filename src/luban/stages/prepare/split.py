@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luban.errors import DataError
-from luban.records import Row, Rows
+from luban.records import Row, Rows, texts
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import normalised
 from luban.tasks.base import INTENT
@@ -72,14 +72,12 @@ def _deal(order: dict[str, list[list[int]]], shares: list[float], parts: list[li
 
 
 def text_key(row: Row) -> str:
-    """What makes two rows the same text: the normalised text, and that of the second where there is one."""
-    return normalised(str(row.get("text", ""))) + (
-        "\0" + normalised(str(row["text_pair"])) if "text_pair" in row else ""
-    )
+    """What makes two rows the same text: the normalised text, or texts where there are several."""
+    return "\0".join(normalised(text) for text in texts(row).values())
 
 
 def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:
-    """Indices that must stay together, by union of equal groups and equal texts."""
+    """Indices that must stay together, by union of equal groups, equal texts, and questions about one context."""
     parent = list(range(len(rows)))
 
     def root(i: int) -> int:
@@ -91,6 +89,7 @@ def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(each(rows)):
         keys = [("text", text_key(row))] + ([("group", groups[i])] if groups else [])
+        keys += [("context", normalised(row["context"]))] if "context" in row else []
         for key in keys:
             parent[root(i)] = root(first.setdefault(key, i))
     together: dict[int, list[int]] = {}
@@ -117,6 +116,8 @@ def _target(row: Row) -> Any:
         return {tag[2:] for tag in row["tags"] if tag != "O"} | (
             {INTENT + str(row["label"])} if "label" in row else set()
         )
+    if "answers" in row:
+        return str(bool(row["answers"]))
     if "labels" in row:
         return set(row["labels"])
     return row.get("label", "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from luban.config import PrepareConfig
 from luban.personal import find, mask, stand_in
-from luban.records import Reject, Row, Rows
+from luban.records import TEXTS, Reject, Row, Rows
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text, normalised
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
@@ -51,7 +51,7 @@ def clean(
 
     def change(row: dict[str, Any]) -> dict[str, Any]:
         return (
-            row if "words" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
+            row if "words" in row or "answers" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
         )
 
     return _write("clean", loaded, Path(out), change, cleaned, unique=True)
@@ -64,9 +64,7 @@ def anonymise(source: str, task: type[Task], out: str | Path, config: PrepareCon
     """
     config = (config or PrepareConfig()).model_copy(update={"clean": False, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
-    return _write(
-        "anonymise", loaded, Path(out), lambda row: _masked_words(row) if "words" in row else _each_text(row, mask), 0
-    )
+    return _write("anonymise", loaded, Path(out), _masked, 0)
 
 
 def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
@@ -153,12 +151,24 @@ def _files(out: Path, parts: Mapping[str, Rows], rejects: Sequence[Reject]) -> t
 
 
 def _key(row: Row) -> str:
-    texts = {name: normalised(value) if name in ("text", "text_pair") else value for name, value in row.items()}
+    texts = {name: normalised(value) if name in TEXTS else value for name, value in row.items()}
     return json.dumps(texts, ensure_ascii=False, sort_keys=True)
 
 
 def _each_text(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    return {name: change(value) if name in ("text", "text_pair") else value for name, value in row.items()}
+    return {name: change(value) if name in TEXTS else value for name, value in row.items()}
+
+
+def _masked(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with personal data replaced, wherever it stands."""
+    if "words" in row:
+        return _masked_words(row)
+    masked = _each_text(row, mask)
+    if "answers" in row:
+        # An answer that began or ended inside of what was replaced is no piece of the text any more.
+        places = [(one, masked["context"].find(mask(one["text"]))) for one in row["answers"]]
+        masked["answers"] = [{"text": mask(one["text"]), "start": place} for one, place in places if place >= 0]
+    return masked
 
 
 def _masked_words(row: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,9 @@ class Answered(BaseModel, extra="allow"):
     labels: list[str] | None = None
     entities: list[dict[str, Any]] | None = None
     value: float | None = None
+    answer: str | None = Field(None, description="a piece of the context, context[start:end]; empty where it has none")
+    start: int | None = None
+    end: int | None = None
     embedding: list[float] | None = Field(None, description="the text's vector, of length 1")
     relevance: list[float] | None = Field(None, description="how well each passage answers the query, 0 to 1")
     tokens: int = Field(description="sub-words of the row")

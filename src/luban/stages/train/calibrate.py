@@ -29,6 +29,9 @@ def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Seque
     """
     if not task.labels:
         return task
+    own = task.own_calibration(rows, encoded, logits) if len(rows) >= MIN_ROWS else None
+    if own is not None:
+        return task.calibrated(own)
     told = [_told(task, row, one) for row, one in zip(rows, encoded, strict=True)]
     known = [i for i, target in enumerate(told) if target is not None]
     if len(known) < MIN_ROWS:

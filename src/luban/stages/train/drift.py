@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from luban.encoding import Encoded
-from luban.records import Row, Rows
+from luban.records import Row, Rows, texts
 from luban.tagging import WORD
 
 FORMAT = 1
@@ -27,14 +27,15 @@ def sketch(rows: Rows, encoded: Sequence[Encoded]) -> dict[str, Any]:
     words = np.zeros(BUCKETS, dtype=np.int64)
     for row in rows:
         labels.update(_labels(row))
-        np.add.at(words, [bucket(word) for word in WORD.findall(row["text"].lower())], 1)
+        whole = " ".join(texts(row).values())
+        np.add.at(words, [bucket(word) for word in WORD.findall(whole.lower())], 1)
     total = max(1, sum(labels.values()))
     return {
         "format": FORMAT,
         "rows": len(rows),
         "labels": {label: round(count / total, 6) for label, count in sorted(labels.items())},
         "quantiles": list(QUANTILES),
-        "characters": _quantiles([len(row["text"]) for row in rows]),
+        "characters": _quantiles([sum(map(len, texts(row).values())) for row in rows]),
         "subwords": _quantiles([one.tokens for one in encoded]),
         "words": [round(float(share), 6) for share in words / max(1, words.sum())],
     }

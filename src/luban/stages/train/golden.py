@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luban.personal import mask
-from luban.records import Row, Rows
+from luban.records import TEXTS, Row, Rows, texts
 from luban.tasks.base import Task
 
 COUNT = 32
@@ -22,10 +22,11 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     by_kind: dict[str, list[int]] = {}
-    shortest = sorted(len(row["text"]) for row in rows)[:COUNT]
+    lengths = [sum(map(len, texts(row).values())) for row in rows]
+    shortest = sorted(lengths)[:COUNT]
     longest = max(LONGEST, *shortest) if shortest else LONGEST
     for i in order:
-        if len(rows[i]["text"]) <= longest:
+        if lengths[i] <= longest:
             by_kind.setdefault(_kind(rows[i]), []).append(i)
     chosen: list[int] = []
     queues: Sequence[list[int]] = list(by_kind.values())
@@ -37,12 +38,14 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
 def _kind(row: Row) -> str:
     if "tags" in row and "label" not in row:
         return next((tag[2:] for tag in row["tags"] if tag != "O"), "O")
+    if "answers" in row:
+        return str(bool(row["answers"]))
     return str(row.get("label", row.get("labels")))
 
 
 def _input(task: Task, row: Mapping[str, Any]) -> dict[str, Any]:
     """The row as a client would send it: its texts alone."""
-    sent = {name: row[name] for name in ("text", "text_pair") if name in row}
+    sent: dict[str, Any] = dict(texts(row))
     parsed = task.parse(sent, labelled=False)
     return {name: parsed[name] for name in sent}
 
@@ -68,6 +71,5 @@ def _made(task: Task, number: int) -> dict[str, str]:
     )
     rng = random.Random(number)
     text = " ".join(rng.choice(words) for _ in range(rng.randint(2, 20)))
-    return (
-        {"text": text, "text_pair": text[::-1]} if any(c.name == "text_pair" for c in task.columns) else {"text": text}
-    )
+    asked = [column.name for column in task.columns if column.name in TEXTS]
+    return {name: text if i == 0 else text[::-1] for i, name in enumerate(asked)}

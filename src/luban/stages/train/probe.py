@@ -47,6 +47,8 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     if len(chosen) > MAX_ROWS:
         chosen = random.Random(config.seed).sample(chosen, MAX_ROWS)
     linear, dense = head(model, task.outputs), pooler(model)
+    if not task.parts:
+        return False
     if task.tags_words:
         start_parts(linear, inputs_of(linear, model, chosen, pad_id), chosen, task)
         return False
@@ -103,7 +105,7 @@ def _better(left: Tensor, right: Tensor, targets: Tensor, weights: Tensor, task:
 def inputs_of(module: nn.Linear, model: nn.Module, examples: Sequence[Example], pad_id: int) -> list[Tensor]:
     """What reaches ``module`` for each example, in order: (features,), or (n, features) for a tagger's head."""
     runtime = PyTorchRuntime(model)
-    lengths = [len(example.window.ids) for example in examples]
+    lengths = [example.window.length for example in examples]
     out: list[Tensor] = [torch.empty(0)] * len(examples)
     for batch in batches(lengths, max_rows=64, max_tokens=8192, slack=0.2):
         with _caught(module) as caught:

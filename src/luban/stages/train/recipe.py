@@ -14,6 +14,8 @@ from luban.encoding import Encoded
 from luban.tasks.base import Task
 from luban.training import Schedule, multiplies_bf16
 
+ANSWER_EPOCHS = 3.0
+"of questions with their texts; by custom, not measured here (docs/training.md)"
 FEW = 2_000
 "rows under which a classifier takes smaller steps: its probed head is nearly right and the body is easily spoilt"
 RATES = {
@@ -26,13 +28,13 @@ LENGTH_SHARE = 0.995
 
 def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
-    tagger = task.tags_words
+    tagger = task.tags_words and bool(task.parts)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
-    full = 3e-4 if tagger else 3e-5 if rows < FEW and not task.embeds else 5e-5
+    full = 3e-4 if tagger else 1e-4 if task.tags_words else 3e-5 if rows < FEW and not task.embeds else 5e-5
     rate = config.rate or RATES.get(config.method, full)
     batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds else 128)
     return Schedule(
-        epochs=config.epochs or (tagger_epochs(rows) if tagger else epochs(rows / task.outputs)),
+        epochs=config.epochs or passes(task, rows),
         rate=rate,
         head_rate=config.head_rate or 3 * (full if config.method in RATES else rate),
         batch_rows=batch_rows,
@@ -52,6 +54,13 @@ def smoothing(config: TrainConfig, task: Task) -> float:
     if config.smoothing >= 0:
         return config.smoothing
     return 0.1 if len(task.labels) > 2 and task.main_score == "accuracy" else 0.0
+
+
+def passes(task: Task, rows: int) -> float:
+    """Passes over the rows of a task."""
+    if not task.tags_words:
+        return epochs(rows / task.outputs)
+    return tagger_epochs(rows) if task.parts else ANSWER_EPOCHS
 
 
 def epochs(rows_a_label: float) -> float:

@@ -125,6 +125,10 @@ def _outputs(face: Face) -> dict[str, Output]:
     sample, found = face.sample, dict[str, Output]()
     if sample.label is not None:
         found["label"] = ("BYTES", 0, lambda answer: answer.label)
+    if sample.answer is not None:
+        found["answer"] = ("BYTES", 0, lambda answer: answer.answer)
+        found["start"] = ("INT64", 0, lambda answer: answer.start)
+        found["end"] = ("INT64", 0, lambda answer: answer.end)
     if sample.score is not None:
         found["score"] = ("FP32", 0, lambda answer: answer.score)
     if sample.scores is not None:
