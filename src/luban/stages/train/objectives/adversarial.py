@@ -92,7 +92,8 @@ def _gradients(loss: Tensor, change: Tensor, *, learn: bool) -> tuple[Tensor, ..
 
 def _norm(vectors: Tensor) -> Tensor:
     """A row's norm over all its positions: (b, 1, 1)."""
-    return torch.linalg.vector_norm(vectors, dim=(1, 2), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(vectors, dim=(1, 2), keepdim=True)
+    return norm
 
 
 def _unit(vectors: Tensor) -> Tensor:
