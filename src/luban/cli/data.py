@@ -1,4 +1,4 @@
-"""`luban data check|clean|anonymise|split SOURCE`: look at rows and mend them before a model learns from them."""
+"""`luban data check|clean|anonymise|split|label SOURCE`: look at rows and mend them before a model learns from them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from luban.cli.frame import SOURCE, STAGES, TASK, command, group
+from luban.cli.progress import Progressed
 from luban.cli.screen import Screen, table
 from luban.cli.tables import show_rows
-from luban.config import PrepareConfig
+from luban.config import LabelConfig, PrepareConfig
 
 if TYPE_CHECKING:
     from luban.stages.prepare import Check, Written
@@ -28,11 +29,12 @@ SIGNS = {"error": ("✗", "bold red"), "warning": ("!", "bold yellow"), "note": 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    rows = group("data", "Look at rows and mend them: check, clean, anonymise, split.")
+    rows = group("data", "Look at rows and mend them: check, clean, anonymise, split, label.")
     command(rows, skip=READING)(check)
     command(rows, skip=(*READING, "valid", "test"))(clean)
     command(rows, skip=(*READING, "valid", "test"))(anonymise)
     command(rows, skip=(*LEARNING, "source"))(split)
+    command(rows, skip=(*READING, "valid", "test"))(label)
     app.add_typer(rows, rich_help_panel=STAGES)
 
 
@@ -71,6 +73,24 @@ def anonymise(screen: Screen, source: Source, task: Task, out: Out, *, prepare: 
 def split(screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig) -> dict[str, Any]:
     """Split rows into train, valid and test: stratified, grouped, seeded, no text in two parts."""
     return mended(screen, "split", prepare.model_copy(update={"source": source}), task, out)
+
+
+def label(
+    screen: Screen, source: Source, task: Task, out: Out, *, prepare: PrepareConfig, label: LabelConfig
+) -> dict[str, Any]:
+    """Have a chat model label texts, for a small model to learn from; goes on where it was stopped."""
+    from luban import verbs
+
+    with Progressed(screen, screen.word("labelling")) as watch:
+        done = verbs.labelled_by(label, prepare.model_copy(update={"source": source}), task, out, watch=watch)
+    made = table(screen.word("class"), screen.word("rows"), numbers=(1,))
+    for name, count in done.counts.items():
+        made.add_row(name, f"{count:,}")
+    screen.show(made)
+    cost = f" · {done.cost:.4f}" if done.cost else ""
+    told = {"labelled": done.labelled, "rejects": len(done.rejects), "asked": done.asked}
+    screen.done(screen.word("labelling_done", path=done.out, **told, tokens=sum(done.tokens.values())) + cost)
+    return done.as_json()
 
 
 def mended(

@@ -19,6 +19,7 @@ from luban.errors import ConfigError
 PANELS = {
     "PrepareConfig": "Rows",
     "TrainConfig": "Training",
+    "LabelConfig": "Labelling",
     "EvaluateConfig": "Evaluation",
     "ExportConfig": "Export",
     "ServeConfig": "Serving",
@@ -35,6 +36,11 @@ METAVARS = {
     "test": "SOURCE",
     "unlabelled": "SOURCE",
     "replay": "SOURCE",
+    "labels": "A,B,...",
+    "about": "LABEL=MEANING,...",
+    "llm": "URL",
+    "model": "NAME",
+    "key_env": "NAME",
     "teacher": "MODEL",
     "continue_from": "MODEL",
 }
@@ -91,7 +97,7 @@ def metavar(name: str, annotation: Any) -> str | None:
     """What stands behind the option in help: its choices, the shape of a mapping, or the name of its type."""
     if get_origin(annotation) is Literal:
         return "|".join(str(choice) for choice in get_args(annotation))
-    if get_origin(annotation) is tuple:
+    if get_origin(annotation) is tuple and get_args(get_args(annotation)[0]):
         return ",".join(str(choice) for choice in get_args(get_args(annotation)[0]))
     if annotation in (int, float):
         return {int: "N", float: "X"}[annotation]

@@ -99,6 +99,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "训练了 {share} 的参数：{all} 个中的 {count} 个",
     ),
     # scores
+    "labelling": ("labelling", "标注中"),
+    "labelling_done": (
+        "{path}: {labelled:row} labelled, {rejects} rejected, {asked:text} asked about now; {tokens:token} in all",
+        "{path}：已标注 {labelled} 行，拒绝 {rejects} 行，本次询问 {asked} 条文本；共 {tokens} 个 token",
+    ),
     "class": ("class", "类别"),
     "before": ("before", "之前"),
     "after": ("after", "之后"),

@@ -2,6 +2,7 @@
 
 from luban.stages.prepare.check import Check, Finding, Lengths, check, examine
 from luban.stages.prepare.clean import clean_text, normalised
+from luban.stages.prepare.label import Labelling, label
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
 from luban.stages.prepare.naming import part_of
 from luban.stages.prepare.verbs import Written, anonymise, clean, split, write_rows
@@ -9,6 +10,7 @@ from luban.stages.prepare.verbs import Written, anonymise, clean, split, write_r
 __all__ = [
     "Check",
     "Finding",
+    "Labelling",
     "Lengths",
     "Loaded",
     "Written",
@@ -18,6 +20,7 @@ __all__ = [
     "clean_text",
     "examine",
     "fingerprint",
+    "label",
     "load",
     "normalised",
     "part_of",
