@@ -234,7 +234,8 @@ class Embedding(Task):
         pooling = {
             "word_embedding_dimension": width, "pooling_mode_cls_token": first, "pooling_mode_mean_tokens": not first,
         }  # fmt: skip
-        prompts = {"prompts": self.settings.get("prefixes", {}), "similarity_fn_name": "cosine"}
+        prefixes = {**self.settings.get("prefixes", {}), "document": self._prefix("passage")}
+        prompts = {"prompts": prefixes, "similarity_fn_name": "cosine"}
         files = {
             "modules.json": modules,
             "1_Pooling/config.json": pooling,

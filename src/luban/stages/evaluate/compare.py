@@ -14,6 +14,7 @@ from luban.metrics.intervals import Difference, mcnemar, observed, paired
 from luban.predict import Predictor
 from luban.records import Prediction, Progress, Rows, Watch, unwatched
 from luban.stages.evaluate.base import View
+from luban.stages.evaluate.evaluation import headline
 from luban.stages.evaluate.views import no_rows, view_of
 
 SURE = 0.05
@@ -59,7 +60,7 @@ def compare(
         raise no_rows()
     labels = with_unseen(a.manifest.labels, b.manifest.labels)
     first, second = (view_of(rows, _answers(folder, rows, config, watch), labels) for folder in (a, b))
-    return compared(first, second, names=(a.manifest.name, b.manifest.name), score=a.task().main_score, config=config)
+    return compared(first, second, names=(a.manifest.name, b.manifest.name), score=headline(a.task(), first), config=config)
 
 
 def compared(first: View, second: View, *, names: tuple[str, str], score: str, config: EvaluateConfig) -> Comparison:
