@@ -105,7 +105,11 @@ def described(face: Face) -> dict[str, Any]:
             {"name": name, "datatype": datatype, "shape": [-1, width] if width else [-1]}
             for name, (datatype, width, _) in _outputs(face).items()
         ],
-        "parameters": {"fingerprint": face.fingerprint, "task": face.task, "labels": list(face.labels)},
+        "parameters": {
+            "fingerprint": face.fingerprint,
+            "task": face.task,
+            "labels": list(face.sample.scores or face.labels),
+        },
     }
 
 
