@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from luban import manifest as manifests
 from luban.errors import FolderError
-from luban.manifest import BaseInfo, Manifest, canonical, migrate
+from luban.manifest import BaseInfo, CalibrationInfo, Manifest, canonical, migrate
 
 PLAIN = Manifest(name="tickets", task="text-classification", labels=("a", "b"), base=BaseInfo(name="minilm"))
 
@@ -33,6 +33,13 @@ def changed(**fields: Any) -> str:
 
 def test_what_was_written_is_read() -> None:
     assert Manifest.from_json(PLAIN.to_json()) == PLAIN
+
+
+def test_temperatures_of_a_heads_parts_are_kept_and_not_written_where_there_are_none() -> None:
+    assert "temperatures" not in PLAIN.to_json()
+    both = CalibrationInfo(temperatures={"slots": 1.2, "intent": 0.8})
+    made = PLAIN.model_copy(update={"calibration": both})
+    assert Manifest.from_json(made.to_json()).calibration == both
 
 
 @given(recipe=st.dictionaries(st.text(), values, max_size=4), name=st.text())

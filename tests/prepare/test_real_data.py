@@ -36,6 +36,11 @@ SETS = [
     ("slu-zh-cais", "token-classification", (7995, 994, 1012)),
     ("slu-zh-cais", "text-classification", (7995, 994, 1012)),
     ("slu-zh-smp2019", "token-classification", (2053, 256, 270)),
+    ("slu-en-atis", "intent-and-slots", (4478, 500, 893)),
+    ("slu-en-snips", "intent-and-slots", (13084, 700, 700)),
+    ("slu-zh-cais", "intent-and-slots", (7995, 994, 1012)),
+    ("slu-zh-smp2019", "intent-and-slots", (2053, 256, 270)),
+    ("qa-zh-cmrc2018/dev.json", "extractive-qa", (3219, 0, 0)),
     ("ner-en-wnut17", "token-classification", (3394, 1009, 1287)),
     ("ner-zh-weibo", "token-classification", (1350, 270, 270)),
     ("pii-en-presidio/synth_dataset_v2.json", "token-classification", (1500, 0, 0)),
@@ -77,3 +82,24 @@ def test_the_labels_that_the_test_part_of_atis_adds_are_named() -> None:
 
 def test_the_damaged_question_of_trec_is_found() -> None:
     assert check(str(DATA / "topic-en-trec"), TASKS["text-classification"]).of("encoding")[0].rows == (66,)
+
+
+def test_answers_that_subjqa_writes_with_other_words_than_the_review_are_set_aside_and_the_others_are_placed() -> None:
+    loaded = load(
+        str(DATA / "qa-en-subjqa/grocery/dev.parquet"), TASKS["extractive-qa"], config=PrepareConfig(strict=False)
+    )
+    rows = [dict(row) for row in loaded.parts["train"].rows]
+    assert len(rows) + len(loaded.rejects) == 228
+    assert len(loaded.rejects) < 12
+    answers = [(row["context"], answer) for row in rows for answer in row["answers"]]
+    assert answers
+    assert all(context[one["start"] :].startswith(one["text"]) for context, one in answers)
+    assert all("ANSWERNOTFOUND" not in row["context"] for row in rows)
+
+
+def test_questions_about_one_context_come_to_one_part() -> None:
+    config = PrepareConfig(source=str(DATA / "qa-zh-cmrc2018/trial.json"), strict=False)
+    prepared = prepare(config, TASKS["extractive-qa"])
+    first, second = ({row["context"] for row in part} for part in (prepared.train, prepared.valid))
+    assert second
+    assert not first & second
