@@ -147,3 +147,55 @@ def test_a_label_missed_with_low_probability_is_worse_than_one_narrowly_given():
 def test_no_rows_are_refused_with_a_sentence():
     with pytest.raises(DataError, match="no rows to score"):
         view_of([], [], ())
+
+
+def searching():
+    """Three passages, of which the second query finds the wrong one first."""
+    places = {"a": (1.0, 0.0, 0.0), "b": (0.0, 1.0, 0.0), "c": (0.0, 0.0, 1.0)}
+    rows = [{"text": f"query of {name}", "text_pair": name} for name in places]
+    said = [(1.0, 0.0, 0.0), (0.8, 0.6, 0.0), (0.0, 0.0, 1.0)]
+    answers = [
+        Prediction(embedding=vector, passages=(places[row["text_pair"]],), score=1.0, tokens=4)
+        for row, vector in zip(rows, said, strict=True)
+    ]
+    return rows, answers
+
+
+def test_a_search_is_judged_among_all_passages_and_shows_the_nearest_wrong_one():
+    rows, answers = searching()
+    view = view_of(rows, answers, ())
+    assert own(view) == pytest.approx(TASKS["embedding"]().score(rows, answers))
+    assert own(view)["mrr"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert [(m.row, m.gold, m.answer) for m in view.mistakes] == [(2, "b", "a")]
+
+
+def test_a_search_stands_beside_what_plain_words_find():
+    rows, answers = searching()
+    assert set(view_of(rows, answers, ()).extra) == {f"floor_{name}" for name in own(view_of(rows, answers, ()))}
+
+
+def test_pairs_with_scores_are_judged_by_correlation():
+    rows = [{"text": "a b", "text_pair": f"b {i}", "score": float(i)} for i in range(4)]
+    answers = [Prediction(embedding=(1.0,), passages=((1.0,),), score=i / 4) for i in range(4)]
+    assert own(view_of(rows, answers, ())) == pytest.approx({"spearman": 1.0, "pearson": 1.0})
+
+
+def test_lists_of_candidates_and_labelled_passages_of_one_query_are_both_put_in_order():
+    lists = [{"text": "q", "text_pair": "right", "negatives": ["wrong", "worse"]}]
+    view = view_of(lists, [Prediction(relevance=(0.4, 0.6, 0.1))], ())
+    assert own(view)["mrr"] == 0.5
+    labelled = [{"text": "q", "text_pair": text, "label": label} for text, label in (("wrong", 0.0), ("right", 1.0))]
+    pairs = view_of(labelled, [Prediction(score=0.2), Prediction(score=0.9)], ())
+    assert own(pairs) == {
+        "recall@1": 1.0,
+        "recall@5": 1.0,
+        "recall@10": 1.0,
+        "mrr": 1.0,
+        "ndcg@10": 1.0,
+        "roc_auc": 1.0,
+    }
+
+
+def test_rows_that_tell_no_right_passage_from_a_wrong_one_cannot_be_judged():
+    with pytest.raises(DataError, match="right passage"):
+        view_of([{"text": "q", "text_pair": "a", "label": 1.0}], [Prediction(score=0.5)], ())
