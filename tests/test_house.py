@@ -46,7 +46,7 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "httpx",
+    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "httpx", "PIL",
 }  # fmt: skip
 CORE = {
     "numpy",
@@ -59,7 +59,6 @@ CORE = {
     "rich",
     "safetensors",
     "tokenizers",
-    "PIL",
 }
 ABOUT = {
     "training.py": {"torch"},
@@ -75,7 +74,11 @@ ABOUT = {
     "stages/train/mining.py": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
     "stages/train/objectives/": {"torch"},
+    "stages/train/continual.py": {"torch"},
+    "stages/train/origin.py": {"torch"},
     "stages/train/pooling.py": {"torch"},
+    "stages/train/student.py": {"torch"},
+    "stages/train/teacher.py": {"torch", "transformers"},
     "stages/train/probe.py": {"torch"},
 }
 "files and folders that are about a heavy library, and may import it at the top"
