@@ -152,7 +152,7 @@ class Learner:
     ) -> None:
         self.model, self.schedule, self.examples = model, schedule, examples
         self.objective, self.feed = objective, feed
-        self.lengths = [max(len(w.ids) for w in example.windows) * len(example.windows) for example in examples]
+        self.lengths = [max(w.length for w in example.windows) * len(example.windows) for example in examples]
         self.device = next(model.parameters()).device
         self.optimiser = torch.optim.AdamW(parameter_groups(whole or model, schedule), fused=True)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -272,15 +272,23 @@ def recall(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
 
 
 def collated(model: nn.Module, examples: Sequence[Example], pad_id: int) -> Feed:
-    """Feeds a model its examples' windows: those of ``input_ids``, ``attention_mask``, ``token_type_ids`` that it takes."""
+    """Feeds a model its examples' windows: those of their arrays (`encoding.collate`) that it takes.
+
+    A picture is varied by numbers drawn from torch's generator, whose state is kept with the learner's.
+    """
     takes = set(inspect.signature(model.forward).parameters)
     device = next(model.parameters()).device
 
     def feed(rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        arrays = collate([window for i in rows for window in examples[i].windows], pad_id)
+        arrays = collate([window.seen(drawn) for i in rows for window in examples[i].windows], pad_id)
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items() if name in takes}
 
     return feed
+
+
+def drawn() -> np.random.Generator:
+    """A generator of random numbers with a seed from torch's, so that a restored learner draws the same."""
+    return np.random.default_rng(int(torch.randint(2**62, (1,))))
 
 
 def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:

@@ -25,10 +25,11 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
     Only head and pooler may start at random: an encoder of which a part is missing would be trained as if it were whole.
     """
     torch.manual_seed(seed)
+    labels = {} if task.generates else {"num_labels": task.outputs}
     try:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(
-                base, local_files_only=True, trust_remote_code=False, num_labels=task.outputs, **task.model_config()
+                base, local_files_only=True, trust_remote_code=False, **labels, **task.model_config()
             )
             vars(config).pop("auto_map", None)  # code that was not run is not passed on
             for name, value in task.model_config().items():
@@ -50,8 +51,9 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
             "See `luban models` for those that are at hand.",
         ) from error
     assert isinstance(model, nn.Module)
+    hold_statistics(model)
     made_up = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-    own = "" if task.embeds else f"{model.base_model_prefix}."
+    own = "" if task.embeds or task.generates else f"{model.base_model_prefix}."
     lacking = sorted(name for name in made_up if name.startswith(own) and "pooler." not in name)
     if lacking:
         raise BaseUnavailable(
@@ -60,6 +62,16 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
             "Get the base again, or see `luban models` for those that are at hand.",
         )
     return model
+
+
+def hold_statistics(model: nn.Module) -> None:
+    """Keep batch normalisation at the base's statistics: those of small batches are noise, and few rows would replace them.
+
+    Its weights learn like all others. A module is told so before each pass, for a loop puts the whole model in training mode.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(lambda one, _: one.eval() and None)
 
 
 def skeleton(base: Path) -> nn.Module | None:

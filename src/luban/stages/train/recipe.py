@@ -22,6 +22,7 @@ RATES = {
     "lora": 1e-3, "dora": 1e-3, "adalora": 3e-3, "ia3": 1e-2, "bottleneck": 1e-3, "prompt": 3e-2, "prefix": 1e-2,
 }  # fmt: skip
 "what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
+WRITER_EPOCHS = 3.0
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"
 
@@ -30,13 +31,13 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words and bool(task.parts)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
-    full = 3e-4 if tagger else 1e-4 if task.tags_words else 3e-5 if rows < FEW and not task.embeds else 5e-5
+    full = 3e-4 if tagger else 5e-5 if task.generates else 1e-4 if task.tags_words else 3e-5 if rows < FEW and not task.embeds else 5e-5
     rate = config.rate or RATES.get(config.method, full)
-    batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds else 128)
+    batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds or task.generates else 128)
     return Schedule(
         epochs=config.epochs or passes(task, rows),
         rate=rate,
-        head_rate=config.head_rate or 3 * (full if config.method in RATES else rate),
+        head_rate=config.head_rate or (rate if task.generates else 3 * (full if config.method in RATES else rate)),
         batch_rows=batch_rows,
         batch_tokens=batch_tokens,
         micro_tokens=batch_tokens,
@@ -58,6 +59,8 @@ def smoothing(config: TrainConfig, task: Task) -> float:
 
 def passes(task: Task, rows: int) -> float:
     """Passes over the rows of a task."""
+    if task.generates:
+        return WRITER_EPOCHS
     if not task.tags_words:
         return epochs(rows / task.outputs)
     return tagger_epochs(rows) if task.parts else ANSWER_EPOCHS
@@ -81,4 +84,4 @@ def window_length(lengths: Sequence[int], limit: int) -> int:
 
 def lengths_of(encoded: Sequence[Encoded]) -> list[int]:
     """Sub-words of each row's longest window."""
-    return [max(len(window.ids) for window in row.windows) for row in encoded]
+    return [max(window.length for window in row.windows) for row in encoded]

@@ -16,6 +16,7 @@ from luban.config import TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_target, made_by, write, write_golden, write_text
 from luban.manifest import CalibrationInfo, Manifest, canonical, check_name
+from luban.pictures import SETTINGS
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared, Watch, unwatched
 from luban.tasks.base import Task
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
+    "chat_template.jinja",
 )  # fmt: skip
 "the pickles-free files that transformers reads a tokenizer from"
 
@@ -43,11 +45,9 @@ def train(
     was interrupted goes on from ``<out>.run``. Raises `DataError` for rows that cannot be learnt from, `ConfigError` for a
     name that no URL can hold, `GateError` where training diverges.
     """
-    from luban.stages.train import suspects
     from luban.stages.train.loop import Run
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
-    from luban.stages.train.methods.base import BESIDE
     from luban.stages.train.origin import origin_of
     from luban.stages.train.recipe import schedule
 
@@ -96,14 +96,7 @@ def train(
 
     def fill(place: Path) -> None:
         _fill(place, predictor, material, config, history)
-        if kept:
-            write_text(
-                place / "reports" / "continual.json", json.dumps(kept["continual"], ensure_ascii=False, indent=1) + "\n"
-            )
-        if "suspects" in run.progress:
-            write_text(place / "reports" / suspects.FILE, suspects.report(run.progress["suspects"], material.rows))
-        if (work / BESIDE).is_dir():
-            shutil.copytree(work / BESIDE, place, dirs_exist_ok=True)
+        _beside(place, run, material, kept)
 
     folder = write(out, manifest, fill)
     Predictor.open(folder, stage="train")
@@ -120,8 +113,7 @@ def _check_method(config: TrainConfig, task: str, base: Path) -> None:
     if reason:
         able = [name for name in METHODS if not METHODS[name].refused(config, task)]
         raise ConfigError(reason, f"Methods for {task}: {', '.join(able)}.", "Choose one of them with --method.")
-    if (why := METHODS[config.method].unfit(config, base))[0]:
-        raise ConfigError(*why)
+    METHODS[config.method].check_base(config, base)
 
 
 def _check_objectives(config: TrainConfig, data: Prepared) -> None:
@@ -134,12 +126,14 @@ def _check_objectives(config: TrainConfig, data: Prepared) -> None:
 def _finish(model: nn.Module, material: Material) -> tuple[Task, dict[str, float], Predictor]:
     """The model, calibrated on the validation rows, with its scores."""
     from luban.stages.train.calibrate import calibrated
-    from luban.stages.train.material import live
+    from luban.stages.train.material import dev_scores, live
 
     model.eval()
     predictor = live(model, material.task, material.encoder)
     if not material.valid:
         return material.task, {}, predictor
+    if not material.task.labels:
+        return material.task, dev_scores(model, material), predictor
     logits = predictor.logits(material.encoded_valid)
     task = calibrated(material.task, material.valid, material.encoded_valid, logits)
     answers = [task.decode(row, out) for row, out in zip(material.encoded_valid, logits, strict=True)]
@@ -170,6 +164,8 @@ def _fill(
     for name in TOKENIZER_FILES:
         if (material.base / name).is_file():
             shutil.copyfile(material.base / name, work / name)
+    if predictor.task.sees:
+        write_text(work / SETTINGS, json.dumps(material.encoder.settings, indent=1) + "\n")
     rows = golden_rows(
         predictor.task, material.valid or material.rows, synthetic=config.golden == "synthetic", seed=config.seed
     )
@@ -188,6 +184,20 @@ def _suspected(progress: Mapping[str, Any], config: TrainConfig, rows: int) -> d
     if "suspects" not in progress:
         return {}
     return {"suspects": {"found": len(progress["suspects"]), "rows": rows, "noisy": config.noisy}}
+
+
+def _beside(place: Path, run: Run, material: Material, kept: dict[str, Any]) -> None:
+    """What else goes into the folder: reports of what was found on the way, and the files of the method."""
+    from luban.stages.train import suspects
+    from luban.stages.train.methods.base import BESIDE
+
+    if kept:
+        text = json.dumps(kept["continual"], ensure_ascii=False, indent=1)
+        write_text(place / "reports" / "continual.json", text + "\n")
+    if "suspects" in run.progress:
+        write_text(place / "reports" / suspects.FILE, suspects.report(run.progress["suspects"], material.rows))
+    if (run.path / "work" / BESIDE).is_dir():
+        shutil.copytree(run.path / "work" / BESIDE, place, dirs_exist_ok=True)
 
 
 def _calibration(task: Task) -> CalibrationInfo:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from luban.config import TrainConfig
-from luban.errors import MissingExtra
+from luban.errors import ConfigError, MissingExtra, ParityError
 from luban.folder import Folder
 from luban.predict import Predictor, check_golden
 from luban.runtimes.pytorch import PyTorchRuntime, device, quiet
@@ -46,25 +46,24 @@ class Adapter(Method):
     name = "adapter"
 
     @classmethod
-    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
+    def check_base(cls, config: TrainConfig, base: Path) -> None:
         if find_spec("peft") is None:
             raise MissingExtra(f"The method {config.method!r} (peft)", "peft")
         model = skeleton(base)
         if model is None:  # `build` tells why
-            return "", "", ""
+            return
         if not linear_layers(model):
-            return (
+            raise ConfigError(
                 f"{base.name} has no linear layers beside which an adapter could stand.",
                 "An adapter learns beside the linear layers of the base.",
                 "Take another base, or --method full.",
             )
         if not aimed(model, config):
-            return (
+            raise ConfigError(
                 f"{config.targets or config.method!r} names no linear layer of {base.name}.",
                 f"Its linear layers: {', '.join(endings(model))}.",
                 "Name some of them with --targets, joined by commas.",
             )
-        return "", "", ""
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         from peft import get_peft_model
@@ -92,6 +91,7 @@ class Adapter(Method):
         if self.ranks:
             self.ranks.settle()
         if self.place:
+            self.tuned.peft_config["default"].base_model_name_or_path = ""  # else a path of this machine
             with calm():
                 self.tuned.save_pretrained(str(self.place), safe_serialization=True, save_embedding_layers=False)
             (self.place / "README.md").unlink(missing_ok=True)
@@ -102,7 +102,12 @@ class Adapter(Method):
     def check(cls, folder: Folder, base: Path) -> None:
         """Put the folder's adapter on the base and re-run the golden rows; raises `ParityError` naming the adapter."""
         if (folder.path / ADAPTER).is_dir():
-            runtime = PyTorchRuntime(seated(folder, base).to(device()).eval())
+            try:
+                runtime = PyTorchRuntime(seated(folder, base).to(device()).eval())
+            except KeyError as error:
+                raise ParityError(
+                    ADAPTER, f"it lacks {error.args[0]}.", "Train again; what learns must be saved whole."
+                ) from error
             check_golden(Predictor(folder.task(), folder.encoder(), runtime), folder.golden(), stage=ADAPTER)
 
 

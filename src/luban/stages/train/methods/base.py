@@ -16,6 +16,7 @@ from torch import nn
 from luban.config import TrainConfig
 from luban.folder import Folder
 from luban.stages.train.material import Material
+from luban.tasks import TASKS
 from luban.training import Feed, Objective, collated
 
 BESIDE = "beside"
@@ -45,19 +46,19 @@ class Method(ABC):
     """One way to fine-tune; ``work`` is a folder of the run for what need not be remembered."""
 
     name: ClassVar[str]
+    sees: ClassVar[bool] = False
+    "whether it can train models that see pictures, too"
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
         """Why this task cannot be trained so: one sentence, empty where it can; asked before any work."""
+        if TASKS[task].sees and not cls.sees:
+            return f"The method {config.method!r} works inside of models that read texts, and {task} is about pictures."
         return ""
 
-    @classmethod
-    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
-        """Why this base cannot be trained so, as the three sentences of an error, the first empty where it can.
-
-        Asked before any work, of the folder of a base.
-        """
-        return "", "", ""
+    @classmethod  # noqa: B027 - most take any base
+    def check_base(cls, config: TrainConfig, base: Path) -> None:
+        """Raises `ConfigError` where this base (its folder) cannot be trained so; asked before any work."""
 
     @classmethod
     def reader(cls, base: Path, config: TrainConfig, work: Path) -> Path:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from luban.config import TrainConfig
+from luban.errors import ConfigError
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
 from luban.stages.train.model import skeleton
@@ -31,8 +32,8 @@ class Bottleneck(Method):
     name = "bottleneck"
 
     @classmethod
-    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
-        return needs_bert_layers(config, base)
+    def check_base(cls, config: TrainConfig, base: Path) -> None:
+        check_layers(config, base)
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         self.size = config.adapter_size or SIZE
@@ -101,16 +102,15 @@ def rest(model: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def needs_bert_layers(config: TrainConfig, base: Path) -> tuple[str, str, str]:
-    """The sentences that refuse a base of other layers than BERT's; see `Method.unfit`."""
+def check_layers(config: TrainConfig, base: Path) -> None:
+    """Raises `ConfigError` for a base of other layers than BERT's."""
     model = skeleton(base)
-    if model is None or encoder_of(model) is not None:
-        return "", "", ""
-    return (
-        f"{base.name} is not built of BERT's layers.",
-        f"The method {config.method!r} knows its place in those only.",
-        "Take --method lora or full, or a base such as minilm.",
-    )
+    if model is not None and encoder_of(model) is None:
+        raise ConfigError(
+            f"{base.name} is not built of BERT's layers.",
+            f"The method {config.method!r} knows its place in those only.",
+            "Take --method lora or full, or a base such as minilm.",
+        )
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

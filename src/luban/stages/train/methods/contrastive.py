@@ -19,6 +19,7 @@ from luban.outputs import sentence_vectors
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained
 from luban.stages.train.methods.freeze import frozen
+from luban.tasks import TASKS
 from luban.training import Example, collated, multiplies_bf16, rate_factor
 
 STEPS = 100
@@ -38,6 +39,8 @@ class Contrastive(Method):
     def refused(cls, config: TrainConfig, task: str) -> str:
         if task == "text-classification":
             return ""
+        if TASKS[task].sees:
+            return super().refused(config, task)
         return f"Contrastive training brings texts of one class together, and rows of {task} have no one class."
 
     def prepare(self, model: nn.Module, material: Material, config: TrainConfig) -> None:

@@ -34,23 +34,31 @@ class Freeze(Method):
     """The lowest ``layers`` layers and the embeddings do not learn; 0: the lower half of them."""
 
     name = "freeze"
+    sees = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
-        depth = int(getattr(model.config, "num_hidden_layers", 0))
-        return frozen(model, material, config.layers or (depth + 1) // 2, work)
+        return frozen(model, material, config.layers or (depth_of(model) + 1) // 2, work)
 
 
 class Head(Method):
     """Only the head learns, and the pooler before it where the model has one."""
 
     name = "head"
+    sees = True
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
         return "A model that embeds has no head to train." if TASKS[task].embeds else ""
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
-        return frozen(model, material, int(getattr(model.config, "num_hidden_layers", 0)), work)
+        return frozen(model, material, depth_of(model), work)
+
+
+def depth_of(model: Any) -> int:
+    """Layers of a model; where its config does not tell (convolutions), the largest number in its parameters' names."""
+    told = getattr(model.config, "num_hidden_layers", None)
+    inner = f"{model.base_model_prefix}."
+    return int(told) if told else max(layer_of(name) for name, _ in model.named_parameters() if name.startswith(inner))
 
 
 def frozen(model: nn.Module, material: Material, layers: int, work: Path) -> Trained:
@@ -58,7 +66,7 @@ def frozen(model: nn.Module, material: Material, layers: int, work: Path) -> Tra
 
     Raises `ConfigError` where the model has fewer layers.
     """
-    depth = int(getattr(model.config, "num_hidden_layers", 0))
+    depth = depth_of(model)
     if layers > depth:
         raise ConfigError(
             f"layers is {layers}.", f"The model has {depth} to freeze.", "Set it lower, or 0 for half of them."

@@ -15,6 +15,7 @@ class Full(Method):
     """Full fine-tuning."""
 
     name = "full"
+    sees = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         return as_it_is(model, material)

@@ -17,7 +17,7 @@ from luban.config import TrainConfig
 from luban.prefix import put_on
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
-from luban.stages.train.methods.bottleneck import needs_bert_layers, rest
+from luban.stages.train.methods.bottleneck import check_layers, rest
 from luban.stages.train.pooling import encoder_of
 
 TOKENS = 20
@@ -29,8 +29,8 @@ class Prefix(Method):
     name = "prefix"
 
     @classmethod
-    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
-        return needs_bert_layers(config, base)
+    def check_base(cls, config: TrainConfig, base: Path) -> None:
+        check_layers(config, base)
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         rest(model)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from luban.config import TrainConfig
 from luban.encoding import TextEncoder, position_limit
+from luban.errors import ConfigError
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
-from luban.stages.train.methods.bottleneck import needs_bert_layers, rest
+from luban.stages.train.methods.bottleneck import check_layers, rest
 
 TOKENS = 20
 LEAST = 8
@@ -33,20 +34,17 @@ class Prompt(Method):
     name = "prompt"
 
     @classmethod
-    def unfit(cls, config: TrainConfig, base: Path) -> tuple[str, str, str]:
-        why = needs_bert_layers(config, base)
-        if why[0]:
-            return why
+    def check_base(cls, config: TrainConfig, base: Path) -> None:
+        check_layers(config, base)
         count = config.prompt_tokens or TOKENS
-        kept = json.loads((base / "config.json").read_text(encoding="utf8"))
-        room = min(config.max_length or position_limit(kept), position_limit(kept))
-        if count + LEAST <= room:
-            return "", "", ""
-        return (
-            f"{count} prompt tokens leave no room for a text in a window of {room} sub-words.",
-            f"At most {room - LEAST} fit.",
-            "Set prompt_tokens lower, or max_length higher.",
-        )
+        most = position_limit(json.loads((base / "config.json").read_text(encoding="utf8")))
+        room = min(config.max_length or most, most)
+        if count + LEAST > room:
+            raise ConfigError(
+                f"{count} prompt tokens leave no room for a text in a window of {room} sub-words.",
+                f"At most {room - LEAST} fit.",
+                "Set prompt_tokens lower, or max_length higher.",
+            )
 
     @classmethod
     def reader(cls, base: Path, config: TrainConfig, work: Path) -> Path:
@@ -121,7 +119,7 @@ def framed(base: Path, count: int) -> Tokenizer:
     names = [name for i in range(len(taken) + count) if (name := f"[prompt{i}]") not in taken][:count]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
     prefix, middle, suffix = (
-        [tokenizer.id_to_token(int(i)) for i in ids] for ids in (plain.prefix, plain.middle, plain.suffix)
+        [str(tokenizer.id_to_token(int(i))) for i in ids] for ids in (plain.prefix, plain.middle, plain.suffix)
     )
     second = plain.second_type
     template = processors.TemplateProcessing(

@@ -25,7 +25,7 @@ class Prototypes(Method):
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
-        if task == "text-classification":
+        if task in ("text-classification", "image-classification"):
             return ""
         return f"Prototypes are the means of classes, and rows of {task} have no one class."
 

@@ -69,7 +69,10 @@ class Ranks:
     def settle(self) -> None:
         """Tell peft which directions the weights use, which may be an earlier epoch's, and forget the rest."""
         found = dict(self.whole.named_parameters())
-        used = {name: (found[name] != 0).view(-1).tolist() for name in self.names if ".lora_E." in name}
+        scales = [name for name in self.names if ".lora_E." in name]
+        used = {name: (found[name] != 0).view(-1).tolist() for name in scales}
+        for which in used.values():
+            which[0] = which[0] or not any(which)  # peft cannot load a matrix of no rows; this one counts for nothing
         self.tuned.peft_config["default"].rank_pattern = used
         del self.whole.rank_memory
 
