@@ -32,14 +32,14 @@ def restored(model: nn.Module, folder: Path) -> nn.Module:
     """The model of a folder, with its prefix where the folder has one."""
     if not getattr(model.config, MARK, 0):
         return model
-    name = f"{model.base_model_prefix}.encoder.{NAME}"
     with safe_open(folder / "model.safetensors", framework="pt") as file:
+        name = next(name for name in file.keys() if f".{name}".endswith(f".encoder.{NAME}"))  # noqa: SIM118 - no mapping
         put_on(model, file.get_tensor(name))
     return model
 
 
 def _encoder(model: nn.Module) -> Any:
-    return getattr(model, str(model.base_model_prefix)).encoder
+    return getattr(model, str(model.base_model_prefix), model).encoder
 
 
 def _before(encoder: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

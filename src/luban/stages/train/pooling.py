@@ -33,6 +33,12 @@ def encoder_of(model: nn.Module) -> Any:
     return encoder if whole else None
 
 
+def inside(model: nn.Module) -> str:
+    """What the names of the base's parameters begin with: ``bert.``, or nothing where the model is the base itself."""
+    name = str(getattr(model, "base_model_prefix", ""))
+    return f"{name}." if hasattr(model, name) else ""
+
+
 def first_and_mean(model: nn.Module, examples: Sequence[Example], pad_id: int) -> tuple[Tensor, Tensor]:
     """Last hidden states of each window: the first token's, and the mean of all; (n, features) each."""
     encoder = encoder_of(model)

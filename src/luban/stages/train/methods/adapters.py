@@ -30,7 +30,7 @@ from luban.stages.train.material import Material
 from luban.stages.train.methods.base import BESIDE, Method, Trained, unchanged
 from luban.stages.train.methods.ranks import Ranks
 from luban.stages.train.model import skeleton
-from luban.stages.train.pooling import encoder_of
+from luban.stages.train.pooling import encoder_of, inside
 from luban.training import collated
 
 ADAPTER = "adapter"
@@ -144,11 +144,11 @@ def sits_on_base(config: TrainConfig) -> bool:
 
 def linear_layers(model: nn.Module) -> list[str]:
     """Names of the linear layers inside the base model, its pooler left out."""
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    prefix = inside(model)
     return [
         name
         for name, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and name.startswith(prefix) and ".pooler." not in name
+        if type(module).__name__ in ("Linear", "Conv1D") and name.startswith(prefix) and "pooler." not in name
     ]
 
 
@@ -176,8 +176,10 @@ def feeds_forward(name: str) -> bool:
 
 
 def fresh(model: nn.Module) -> list[str]:
-    """The parts that the base does not have, or has not trained for this: the head's, and the pooler."""
-    prefix = str(getattr(model, "base_model_prefix", ""))
+    """The parts that the base does not have, or has not trained for this: the head's, and the pooler before it."""
+    prefix = inside(model).removesuffix(".")
+    if not prefix:
+        return []
     heads = [name for name, part in model.named_children() if name != prefix and any(True for _ in part.parameters())]
     has_pooler = getattr(getattr(model, prefix, None), "pooler", None) is not None
     return [*heads, f"{prefix}.pooler"] if has_pooler else heads
@@ -199,8 +201,7 @@ def added_layers(model: nn.Module, base: Path) -> list[str]:
     if encoder is None:
         return []
     before = int(json.loads((base / "config.json").read_text(encoding="utf8")).get("num_hidden_layers", 0))
-    prefix = str(model.base_model_prefix)
-    return [f"{prefix}.encoder.layer.{i}" for i in range(before, len(encoder.encoder.layer))]
+    return [f"{inside(model)}encoder.layer.{i}" for i in range(before, len(encoder.encoder.layer))]
 
 
 def _lora(names: list[str], config: TrainConfig) -> Any:

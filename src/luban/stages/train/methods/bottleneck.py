@@ -19,7 +19,7 @@ from luban.errors import ConfigError
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
 from luban.stages.train.model import skeleton
-from luban.stages.train.pooling import encoder_of
+from luban.stages.train.pooling import encoder_of, inside
 
 SIZE = 64
 SPREAD = 0.02
@@ -96,9 +96,9 @@ class Deeper(nn.Module):
 
 def rest(model: nn.Module) -> None:
     """Let nothing of the base learn but its pooler, which stands before the head."""
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    prefix = inside(model)
     for name, parameter in model.named_parameters():
-        if name.startswith(prefix) and ".pooler." not in name:
+        if not prefix or (name.startswith(prefix) and ".pooler." not in name):
             parameter.requires_grad_(False)
 
 

@@ -62,20 +62,20 @@ class Prompt(Method):
         return out
 
     def prepare(self, model: nn.Module, material: Material, config: TrainConfig) -> None:
-        base: Any = getattr(model, str(model.base_model_prefix))
+        base: Any = getattr(model, str(model.base_model_prefix), model)
         count = config.prompt_tokens or TOKENS
         new = [int(i) for i in material.encoder.prefix][-count:]
         base.set_input_embeddings(Prompted(base.get_input_embeddings(), new[0], count, seed=config.seed))
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         rest(model)
-        base: Any = getattr(model, str(model.base_model_prefix))
+        base: Any = getattr(model, str(model.base_model_prefix), model)
         base.get_input_embeddings().prompts.requires_grad_(True)
         return as_it_is(model, material)
 
     def finish(self, trained: Trained) -> nn.Module:
         model: Any = trained.whole
-        base = getattr(model, str(model.base_model_prefix))
+        base = getattr(model, str(model.base_model_prefix), model)
         words = base.get_input_embeddings().folded()
         base.set_input_embeddings(words)
         model.config.vocab_size = base.config.vocab_size = words.num_embeddings
