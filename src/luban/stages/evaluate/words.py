@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+from luban.page import Phrases
 
 WORDS: dict[str, tuple[str, str]] = {
     "accuracy": ("accuracy", "准确率"),
@@ -204,15 +204,4 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-
-def both(key: str, **values: object) -> str:
-    """HTML of a phrase in both languages, of which the page shows one; ``values`` are escaped."""
-    english, chinese = filled(key, **values)
-    return f'<span lang="en">{english}</span><span lang="zh">{chinese}</span>'
-
-
-def filled(key: str, **values: object) -> tuple[str, str]:
-    """A phrase in English and in Chinese, escaped; a key without an entry stands for itself."""
-    safe = {name: escape(str(value)) for name, value in values.items()}
-    english, chinese = WORDS.get(key, (key, key))
-    return escape(english).format(**safe), escape(chinese).format(**safe)
+both, filled = Phrases(WORDS).both, Phrases(WORDS).filled
