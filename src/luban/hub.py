@@ -11,6 +11,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 from luban.errors import BaseUnavailable, LubanError, MissingExtra
@@ -76,9 +77,14 @@ def cached(repository: str, revision: str | None = None) -> Path | None:
     return folder if whole(folder) else None
 
 
+def reads(names: Iterable[str]) -> bool:
+    """Whether a base of these files can read rows: texts, by a fast tokenizer, or pictures, by an image processor."""
+    return not {"tokenizer.json", "preprocessor_config.json"}.isdisjoint(names)
+
+
 def whole(folder: Path) -> bool:
-    """Whether a folder holds a configuration, a fast tokenizer and all its weights in safetensors."""
-    if not all((folder / name).is_file() for name in ("config.json", "tokenizer.json")):
+    """Whether a folder holds a configuration, what reads its rows, and all its weights in safetensors."""
+    if not (folder / "config.json").is_file() or not reads(child.name for child in folder.iterdir()):
         return False
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
@@ -147,7 +153,7 @@ def _from_modelscope(repository: str, revision: str | None) -> Path:
 
 
 def refuse_unsafe(repository: str, names: list[str]) -> None:
-    """Raises `BaseUnavailable` unless the file ``names`` of a repository hold safetensors and a fast tokenizer."""
+    """Raises `BaseUnavailable` unless the file ``names`` of a repository hold safetensors and what `reads` rows."""
     here = [name for name in names if "/" not in name]
     if not any(name.endswith(".safetensors") for name in here):
         pickles = [name for name in here if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5"))]
@@ -157,7 +163,7 @@ def refuse_unsafe(repository: str, names: list[str]) -> None:
             "Choose another base (`luban models`), or convert it once where you trust it: "
             "AutoModel.from_pretrained(NAME).save_pretrained(DIR), then give DIR as the base.",
         )
-    if "tokenizer.json" not in here:
+    if not reads(here):
         raise BaseUnavailable(
             f"{repository} has no tokenizer.json.",
             "luban reads tokenizers in their fast form.",

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from luban.encoding import Encoded, TextEncoder, Window, batches, collate
-from luban.errors import DataError, ParityError
+from luban.encoding import Encoded, Window, batches, collate
+from luban.errors import ConfigError, DataError, ParityError
 from luban.folder import Folder, Golden
+from luban.generation import answer_all, begun, pieces
 from luban.records import Prediction, Row, texts
 from luban.runtimes import RUNTIMES
 from luban.runtimes.base import Runtime
@@ -33,6 +34,10 @@ INT8_ENTITIES = 0.9
 "share of the golden rows' entities (span and label) that an int8 tagger must find again: one may fall to the other side"
 
 
+FLOATS = 2**25
+"numbers that one call of a model that writes may answer with: 128 MiB"
+
+
 DIFFERENT = "The weights, the tokenizer or the runtime differ from those that made the folder: make it again."
 
 
@@ -46,7 +51,7 @@ class Predictor:
     def __init__(
         self,
         task: Task,
-        encoder: TextEncoder,
+        encoder: Any,
         runtime: Runtime,
         *,
         max_rows: int = 8,
@@ -78,8 +83,9 @@ class Predictor:
         return predictor
 
     def row(self, value: str | Row) -> dict[str, Any]:
-        """A canonical row of a text or of a mapping with the task's input columns; raises `DataError`."""
-        return self.task.parse({"text": value} if isinstance(value, str) else value, labelled=False)
+        """A canonical row of a text (a picture's file) or of a mapping with the task's input columns; raises `DataError`."""
+        only = "image" if self.task.sees else "text"
+        return self.task.parse({only: value} if isinstance(value, str) else value, labelled=False)
 
     def predict(self, inputs: Iterable[str | Row]) -> list[Prediction]:
         """One prediction an input, in order; an input's ``id`` travels along."""
@@ -106,24 +112,67 @@ class Predictor:
 
     def answer(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Predictions of rows that are already encoded."""
+        if self.task.generates:
+            return self._written(encoded)
         logits = self.logits(encoded)
         return [self.task.decode(row, outputs) for row, outputs in zip(encoded, logits, strict=True)]
 
+    def pieces(self, value: str | Row) -> Iterator[str]:
+        """The answer of a model that writes, in pieces as they come; raises `DataError`, and `ConfigError` for other models."""
+        if not self.task.generates:
+            raise ConfigError(
+                f"A model of {self.task.name} has its answer at once.",
+                "Only one that writes can be read along.",
+                "Ask it without streaming.",
+            )
+        encoded = self.task.encode(self.row(value), self.encoder)
+        prompt, answer = begun(self.encoder.tokenizer, encoded, self.task.ends, self.encoder.limit)
+        yield from pieces(self.runtime.decoder, prompt, answer)
+
+    def _written(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Answers that are written, and how probable the right ones are, where rows have them."""
+        asked = [begun(self.encoder.tokenizer, row, self.task.ends, self.encoder.limit) for row in encoded]
+        answer_all(self.runtime.decoder, [one for one in asked if not one[1].done], self.max_rows)
+        known = self._likely(encoded)
+        return [
+            replace(one, text=answer.reader.text, score=answer.score, cut=answer.cut) if answer.most else one
+            for one, (_, answer) in zip(known, asked, strict=True)
+        ]
+
+    def _likely(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """What the model says of the right answers, a few rows at a time: there is a logit for each word of the vocabulary."""
+        out: list[Prediction] = []
+        held: list[Encoded] = []
+        for row in encoded:
+            held.append(row)
+            if sum(len(each.windows[0].ids) for each in held) >= self._most_tokens():
+                out, held = out + self._judged(held), []
+        return out + self._judged(held)
+
+    def _judged(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        known = [i for i, row in enumerate(encoded) if row.windows[0].heads is not None and len(row.windows[0].heads)]
+        found = dict(zip(known, self.logits([encoded[i] for i in known]), strict=True))
+        return [self.task.decode(row, found.get(i, [])) for i, row in enumerate(encoded)]
+
+    def _most_tokens(self) -> int:
+        """Sub-words in one call: fewer where each is answered with a vocabulary."""
+        return min(self.max_tokens, max(1, FLOATS // self.task.outputs)) if self.task.generates else self.max_tokens
+
     def logits(self, encoded: Sequence[Encoded]) -> list[list[Floats]]:
         """The head's outputs for each window of each row: (labels,), or (n, labels) for a tagger."""
-        places: dict[tuple[bytes, bytes], list[tuple[int, int]]] = {}
+        places: dict[bytes, list[tuple[int, int]]] = {}
         windows: list[Window] = []
         for r, row in enumerate(encoded):
             for w, window in enumerate(row.windows):
                 # A passage that many queries share is run once.
-                same = places.setdefault((window.ids.tobytes(), window.types.tobytes()), [])
+                same = places.setdefault(window.key, [])
                 if not same:
                     windows.append(window)
                 same.append((r, w))
         wanted = list(places.values())
-        lengths = [len(window.ids) for window in windows]
+        lengths = [window.length for window in windows]
         out: list[list[Floats]] = [[None] * len(row.windows) for row in encoded]  # type: ignore[list-item]
-        for batch in batches(lengths, max_rows=self.max_rows, max_tokens=self.max_tokens, slack=self.slack):
+        for batch in batches(lengths, max_rows=self.max_rows, max_tokens=self._most_tokens(), slack=self.slack):
             answer = self.runtime.run(collate([windows[i] for i in batch], self.encoder.pad_id))
             for i, logits in zip(batch, answer, strict=True):
                 for r, w in wanted[i]:
@@ -206,7 +255,9 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
         if set(expected) != set(got):
             return float("inf")
         told = {"label", "labels", "score"} if "scores" in expected else set()
-        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding"}}
+        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding", "items"}}
+        if "items" in expected:
+            parts["items"] = reordered(expected["items"], got["items"])
         if "embedding" in expected:
             parts["embedding"] = turned(expected["embedding"], got["embedding"])
         return max((part / unit if key == "value" else part for key, part in parts.items()), default=0.0)
@@ -217,6 +268,18 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
     if isinstance(expected, float | int) and isinstance(got, float | int):
         return abs(float(expected) - float(got))
     return 0.0 if expected == got else float("inf")
+
+
+def reordered(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> float:
+    """Largest difference of an item's score between two lists; one that a list lacks has at most its last item's there.
+
+    Infinity where the lists are not of one length: items that are nearly equal may change places, not vanish.
+    """
+    if len(expected) != len(got):
+        return float("inf")
+    a, b = ({one["item"]: float(one["score"]) for one in each} for each in (expected, got))
+    lowest = [min(each.values(), default=0.0) for each in (a, b)]
+    return max((abs(a.get(item, lowest[0]) - b.get(item, lowest[1])) for item in a.keys() | b.keys()), default=0.0)
 
 
 def turned(expected: Sequence[float], got: Sequence[float]) -> float:

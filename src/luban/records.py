@@ -16,8 +16,16 @@ TEXTS = ("question", "context", "text", "text_pair")
 
 
 def texts(row: Row) -> dict[str, str]:
-    """The texts of a row by column; most rows have one."""
-    return {name: str(row[name]) for name in TEXTS if isinstance(row.get(name), str)}
+    """The texts of a row by column; most rows have one. The messages of a conversation are one, a line each."""
+    found = {name: str(row[name]) for name in TEXTS if isinstance(row.get(name), str)}
+    if row.get("messages"):
+        found["messages"] = "\n".join(str(message["content"]) for message in row["messages"])
+    return found
+
+
+def contents(row: Row) -> list[str]:
+    """What makes two rows the same input: their texts, and the ``hash`` of their pictures' files."""
+    return [*texts(row).values(), *([str(row["hash"])] if "hash" in row else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,15 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Recommended:
+    """An item of a ranked list; ``score``: the probability that it comes next, among all items that may."""
+
+    item: str
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model answers for one row; only the fields that its task speaks of are set.
 
@@ -42,6 +59,10 @@ class Prediction:
     written to JSON). ``relevance``: how well each passage answers the query, in their order, 0 to 1.
     ``answer``: a piece of the context, ``context[start:end]`` in characters; empty where it has none.
     ``tags``: one tag a word for a tagger (used by metrics, not written to JSON).
+    ``text``: what was written; ``score`` is then the geometric mean of its sub-words' probabilities. ``cut``: the limit of new
+    sub-words ended it. ``likelihood``: log probability of the right answer and its sub-words (for metrics, not in JSON).
+    ``items``: what is recommended, best first; ``unknown``: items of the history that the model does not know; ``rank``: that
+    of the right item, from 1 (for metrics, not in JSON).
     """
 
     label: str | None = None
@@ -50,6 +71,7 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     entities: tuple[Entity, ...] | None = None
     value: float | None = None
+    text: str | None = None
     answer: str | None = None
     start: int | None = None
     end: int | None = None
@@ -61,11 +83,16 @@ class Prediction:
     id: str | None = None
     tags: tuple[str, ...] | None = None
     passages: tuple[tuple[float, ...], ...] | None = None
+    cut: bool = False
+    likelihood: tuple[float, int] | None = None
+    items: tuple[Recommended, ...] | None = None
+    unknown: tuple[str, ...] = ()
+    rank: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The object `luban predict --json` writes: no field that is not set, ``truncated`` only where true."""
+        """The object `luban predict --json` writes: no field that is not set, ``truncated`` and ``cut`` only where true."""
         out: dict[str, Any] = {} if self.id is None else {"id": self.id}
-        for name in ("label", "answer", "start", "end", "score", "scores", "value"):
+        for name in ("label", "text", "answer", "start", "end", "score", "scores", "value"):
             value = getattr(self, name)
             if value is not None:
                 out[name] = dict(value) if isinstance(value, Mapping) else value
@@ -74,8 +101,13 @@ class Prediction:
                 out[name] = list(getattr(self, name))
         if self.entities is not None:
             out["entities"] = [asdict(entity) for entity in self.entities]
-        if self.truncated:
-            out["truncated"] = True
+        if self.items is not None:
+            out["items"] = [asdict(item) for item in self.items]
+        if self.unknown:
+            out["unknown"] = list(self.unknown)
+        for name in ("truncated", "cut"):
+            if getattr(self, name):
+                out[name] = True
         return out
 
 
@@ -94,6 +126,7 @@ class Evidence:
     """Why one output was given: ``words`` in text order; ``method`` names how; ``gap`` is what the weights fail to sum to.
 
     ``base_score``: the output on the empty baseline; base_score + sum(weights) + gap = score (logit of ``target``).
+    Of a picture: ``grid``, the weights of equal parts, row by row, and ``picture``, a data URL of what they are parts of.
     """
 
     target: str
@@ -102,9 +135,11 @@ class Evidence:
     words: tuple[WordWeight, ...]
     method: str
     gap: float = 0.0
+    grid: tuple[tuple[float, ...], ...] = ()
+    picture: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or name not in ("grid", "picture")}
 
     def top(self, count: int = 3) -> list[WordWeight]:
         """The ``count`` words with the largest weight for the target, strongest first."""
@@ -211,6 +246,7 @@ class Prepared:
 
     ``columns``: canonical name to the column it was read from. ``fingerprint``: hash of all parts' canonical rows.
     ``notes``: what the check found, for the manifest. ``test`` is empty where there is no test part.
+    ``items``: what can be recommended, rows of ``item`` and ``text``.
     ``unlabelled``: rows without a target; ``replay``: the rows an older model was trained from, split in the same way.
     """
 
@@ -225,3 +261,4 @@ class Prepared:
     notes: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: Rows = ()
     replay: Prepared | None = None
+    items: Rows = ()

@@ -10,33 +10,31 @@ Nothing here is a mock: a tiny model is a real BERT with a real tokenizer, only 
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from luban import bases
+from luban.config import TrainConfig
 from luban.encoding import Encoded, TextEncoder, collate
 from luban.fakes import FakeChat as FakeChat  # a chat model for tests, shipped with the rest
 from luban.folder import Folder, write, write_golden
 from luban.manifest import BaseInfo, CalibrationInfo, Manifest
+from luban.pictures import SETTINGS, PictureEncoder
 from luban.predict import Predictor, check_golden, make_golden
 from luban.records import Prediction, texts
 from luban.runtimes import RUNTIMES
 from luban.runtimes.base import Runtime
 from luban.tasks import TASKS
 from luban.tasks.base import Task
+from luban.tiny import TINY_SIGHT, tiny_tokenizer, tiny_writer
+from luban.tiny import tiny_base as tiny_base
+from luban.tiny import tiny_sight as tiny_sight
 
-WORDS = """
-the a i you my is was not it this that to in of and for on with good bad great awful order refund money back cancel where when
-late card lost pay paid hello thanks please want need how what why love hate movie film food city paris london alice bob
-""".split()
-IDEOGRAPHS = (
-    "我你的了不好坏很喜欢讨厌订单退款钱取消哪里什么时候快递迟到卡丢付谢请要怎么电影吃城市"
-    "北京上海小明红在到今天人是有没这那个给和大学年月日一二三十"
-)
+PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIA"
+"what the four sample pictures, of 8 x 8 pixels, begin with"
 
 SAMPLES: dict[str, list[dict[str, Any]]] = {
     "text-classification": [
@@ -100,31 +98,43 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"question": "小明在哪里？", "context": "你好，小明在北京吃", "answers": {"text": ["北京"], "answer_start": [6]}},
         {"question": "how is the food?", "context": "the food was not good", "answers": "not good"},
     ],
+    "text-generation": [
+        {"text": "where is my order? ", "target": "it is late."},
+        {"text": "hello, ", "target": "hello bob!"},
+        {"text": "订单什么时候到？", "target": "今天到。"},
+        {"text": "你好，", "target": "你好吗？"},
+    ],
+    "image-classification": [
+        {
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEX6yBQUKFravP2OAAAAGElEQVR42mP4z/SC6Q6zA"
+            "hMDw2GG5wz/AS1CBZYNM067AAAAAElFTkSuQmCC",
+            "label": "disc",
+        },
+        {
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEX6yBQUKFravP2OAAAAGElEQVR42mP4z8zB9IeJg"
+            "YmB4TjDfyYGACGHA9Xg3kGZAAAAAElFTkSuQmCC",
+            "label": "disc",
+        },
+        {
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOQYGJAhgAB6"
+            "AAn5B6zhgAAAABJRU5ErkJggg==",
+            "label": "bar",
+        },
+        {
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOwYGJAhgADy"
+            "ABHdLVfZQAAAABJRU5ErkJggg==",
+            "label": "bar",
+        },
+    ],
 }
 "a few raw records a task, in English and Chinese"
 
 
-def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -> Path:
-    """A base-model folder with a random BERT of about 50,000 parameters that reads English and Chinese; returns ``path``."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    from luban.runtimes.pytorch import quiet
-
-    path.mkdir(parents=True, exist_ok=True)
-    size = _save_tokenizer(path)
-    torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=size, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=2 * hidden,
-        max_position_embeddings=64, pad_token_id=0,
-    )  # fmt: skip
-    model = BertModel(config)
-    # Random BERTs say almost the same of every text; larger embeddings make the tiny one tell texts apart.
-    with torch.no_grad():
-        model.embeddings.word_embeddings.weight.mul_(20)
-    with quiet():
-        model.save_pretrained(path, safe_serialization=True)
-    return path
+def base_for(task: str, path: Path, *, seed: int = 7) -> Path:
+    """The tiny base that reads the rows of a task."""
+    if TASKS[task].generates:
+        return tiny_writer(path, seed=seed)
+    return tiny_sight(path, seed=seed) if TASKS[task].sees else tiny_base(path, seed=seed)
 
 
 def tiny_folder(
@@ -138,18 +148,22 @@ def tiny_folder(
 
     kind: type[Task] = TASKS[task]
     parsed = [kind.parse(row) for row in rows or SAMPLES[task]]
+    base = base_for(task, path.parent / f"{path.name}-base", seed=seed)
     fitted = kind.fit(parsed)
-    base = tiny_base(path.parent / f"{path.name}-base", seed=seed)
+    if kind.generates:
+        fitted = fitted.for_run(TrainConfig(), bases.find(str(base)))
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.from_pretrained(base, num_labels=fitted.outputs, **fitted.model_config())
+    labels = {} if kind.generates else {"num_labels": fitted.outputs}
+    config = transformers.AutoConfig.from_pretrained(base, **labels, **fitted.model_config())
     for name, value in fitted.model_config().items():
         setattr(config, name, value)
     with quiet():
         model = getattr(transformers, kind.model_class).from_pretrained(base, config=config, dtype=torch.float32).eval()
-    if not kind.embeds:
+    if not (kind.embeds or kind.generates):
         with torch.no_grad():
-            (model.classifier if hasattr(model, "classifier") else model.qa_outputs).weight.mul_(20)
-    encoder = TextEncoder.open(base)
+            *_, linear = (model.classifier if hasattr(model, "classifier") else model.qa_outputs).modules()
+            linear.weight.mul_(20)
+    encoder: Any = PictureEncoder.open(base) if kind.sees else TextEncoder.open(base)
     predictor = Predictor(fitted, encoder, PyTorchRuntime(model))
     manifest = Manifest(
         name=path.name, task=task, labels=fitted.labels, max_length=encoder.limit,
@@ -162,8 +176,11 @@ def tiny_folder(
     def fill(work: Path) -> None:
         with quiet():
             model.save_pretrained(work, safe_serialization=True)
-        encoder.tokenizer.save(str(work / "tokenizer.json"))
-        sent = [texts(row) for row in parsed]
+        if kind.sees:
+            (work / SETTINGS).write_text(json.dumps(encoder.settings), encoding="utf8")
+        else:
+            encoder.tokenizer.save(str(work / "tokenizer.json"))
+        sent = [{"image": row["image"]} if kind.sees else fitted.question(row) for row in parsed]
         write_golden(work, make_golden(predictor, sent))
 
     return write(path, manifest, fill)
@@ -175,8 +192,8 @@ class TaskContract:
     task: ClassVar[type[Task]]
     rows: ClassVar[list[dict[str, Any]]]
 
-    def encoder(self, limit: int = 64) -> TextEncoder:
-        return tiny_encoder(limit)
+    def encoder(self, limit: int = 64) -> Any:
+        return PictureEncoder(TINY_SIGHT) if self.task.sees else tiny_encoder(limit)
 
     def fitted(self) -> tuple[Task, list[dict[str, Any]]]:
         parsed = [self.task.parse(row) for row in self.rows]
@@ -191,8 +208,8 @@ class TaskContract:
         targets = {column.name for column in self.task.columns if column.target}
         for row in self.rows:
             bare = self.task.parse({k: v for k, v in row.items() if k not in targets}, labelled=False)
-            assert texts(bare).items() <= texts(self.task.parse(row)).items()
-            assert texts(bare)
+            assert bare.items() <= self.task.parse(row).items()
+            assert texts(bare) or "image" in bare
 
     def test_labels_are_the_same_whatever_the_order_of_rows(self) -> None:
         parsed = [self.task.parse(row) for row in self.rows]
@@ -211,7 +228,7 @@ class TaskContract:
         encoder = self.encoder(8)
         for row in rows:
             encoded = task.encode(row, encoder)
-            assert max(len(window.ids) for window in encoded.windows) <= 8
+            assert max(window.length for window in encoded.windows) <= 8
             assert len(task.targets(row, encoded)) == (1 if encoded.apart else len(encoded.windows))
 
     def test_perfect_logits_score_perfectly(self) -> None:
@@ -226,7 +243,7 @@ class TaskContract:
     def test_an_answer_survives_json(self) -> None:
         task, rows = self.fitted()
         encoded = task.encode(rows[0], self.encoder())
-        width = [(len(w.ids), task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
+        width = [(w.length, task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
         answer = task.decode(encoded, [np.zeros(shape, dtype=np.float32) for shape in width])
         assert isinstance(answer, Prediction)
         assert json.loads(json.dumps(answer.as_json())) == answer.as_json()
@@ -240,7 +257,7 @@ class TaskContract:
         encoded = [task.encode(row, self.encoder()) for row in rows]
         examples = [Example(e.windows[0], task.targets(r, e)[0], 1.0) for r, e in zip(rows, encoded, strict=True)]
         targets = torch.from_numpy(padded_targets(examples))
-        longest = max(len(example.window.ids) for example in examples)
+        longest = max(example.window.length for example in examples)
         answers = sum(len(one.apart) or 1 for one in encoded)
         shape = (answers, longest, task.outputs) if task.tags_words else (answers, task.outputs)
         # Not zeros: vectors of nothing are alike in every direction.
@@ -306,32 +323,4 @@ class RuntimeContract:
 
 def tiny_encoder(limit: int = 64, *, max_windows: int = 64) -> TextEncoder:
     """The tiny base's tokenizer by itself."""
-    return TextEncoder(_tiny_tokenizer(), limit=limit, max_windows=max_windows)
-
-
-def _tiny_tokenizer() -> Tokenizer:
-    letters = string.ascii_lowercase + string.digits
-    pieces = [
-        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *"，。！？：；、", *letters,
-        *(f"##{c}" for c in letters), *WORDS, *IDEOGRAPHS,
-    ]  # fmt: skip
-    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    return tokenizer
-
-
-def _save_tokenizer(path: Path) -> int:
-    """Tokenizer files of the tiny base; returns the size of the vocabulary."""
-    tokenizer = _tiny_tokenizer()
-    tokenizer.save(str(path / "tokenizer.json"))
-    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    config = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names})
-    (path / "tokenizer_config.json").write_text(config, encoding="utf8")
-    return int(tokenizer.get_vocab_size())
+    return TextEncoder(tiny_tokenizer(), limit=limit, max_windows=max_windows)

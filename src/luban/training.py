@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from luban import processes
 from luban.encoding import IGNORE, Window, collate
 from luban.outputs import answers_of
 from luban.records import EpochEnd, Step
@@ -241,14 +242,17 @@ class Learner:
         return Step(self.done, self.total, epoch, loss, self.schedule.rate * factor, len(batch), tokens, norm)
 
     def _backward(self, batch: Sequence[int]) -> float:
-        """Gradients of the batch's mean loss, micro-batch by micro-batch; returns that loss."""
+        """Gradients of the batch's mean loss, micro-batch by micro-batch; returns that loss.
+
+        Several processes take a share of the rows each; a batch that must stay whole is done by all of them.
+        """
         whole = sum(self.examples[i].weight for i in batch)
+        if self.objective.whole_batch:
+            return self.objective.backward(self.model, self._part(batch), whole)
         total = 0.0
-        tokens = self.schedule.micro_tokens
-        parts = [list(batch)] if self.objective.whole_batch else micro_batches(batch, self.lengths, tokens)
-        for part in parts:
+        for part in micro_batches(processes.share(batch), self.lengths, self.schedule.micro_tokens):
             total += self.objective.backward(self.model, self._part(part), whole)
-        return total
+        return processes.summed(self.model.parameters(), total)
 
     def _part(self, rows: Sequence[int]) -> Part:
         chosen = [self.examples[i] for i in rows]

@@ -50,6 +50,7 @@ def explain(
     shown = "\n".join(row.values())
     verbs.check_file_out(html)
     predictor = verbs.load(model)
+    row = {"image": text} if predictor.task.sees else row
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)
     screen.title(answer_line(answer))

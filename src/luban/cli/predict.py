@@ -21,8 +21,9 @@ from luban.errors import ConfigError
 from luban.records import texts as texts_of
 
 if TYPE_CHECKING:
+    from luban.folder import Folder
     from luban.predict import Predictor
-    from luban.records import Prediction, Row
+    from luban.records import Evidence, Prediction, Row
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +36,11 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT ...]", help="texts to answer; - reads lines from stdin", show_default=False),
+        typer.Argument(metavar="[TEXT ...]", help="texts, or pictures' files; - reads lines from stdin", show_default=False),
     ] = None,
     input: Annotated[
         str,
-        typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, text lines ...", show_default=False),
+        typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, lines, pictures ...", show_default=False),
     ] = "",
     context: Annotated[
         str,
@@ -65,7 +66,9 @@ def predict(
     verbs.check_file_out(output)
     folder = verbs.opened(model)
     rows = (
-        verbs.unlabelled(folder, prepare.model_copy(update={"source": input})) if input else typed(text or [], context)
+        verbs.unlabelled(folder, prepare.model_copy(update={"source": input}))
+        if input
+        else asked_of(folder, typed(text or [], context))
     )
     predictor = verbs.load(folder, threads=threads or None)
     with written(output) as file:
@@ -73,7 +76,7 @@ def predict(
             evidence = verbs.explain(predictor, row) if explain else None
             said: dict[str, Any] = answer.as_json()
             if evidence is not None:
-                said["words"] = [{"text": one.text, "weight": round(one.weight, 4)} for one in evidence.top(5)]
+                said |= because(evidence)
             if file is not None:
                 file.write(json.dumps(said, ensure_ascii=False) + "\n")
             elif screen.as_json:
@@ -81,7 +84,7 @@ def predict(
             else:
                 line = Text.assemble(
                     (f"{answer_line(answer)}", f"bold {ACCENT}"),
-                    ("  " + clipped(next(iter(texts_of(row).values())), 70), "dim"),
+                    ("  " + clipped(asked(row), 70), "dim"),
                 )
                 screen.show(line)
                 if evidence is not None:
@@ -107,6 +110,26 @@ def typed(texts: list[str], context: str = "") -> Iterator[Row]:
         if text.strip() or texts != ["-"]:
             asked = {"question": text, "context": context} if context else {"text": text}
             yield {**asked, "id": str(number)}
+
+
+def asked_of(folder: Folder, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows as the folder's task wants them: what is typed names a file where pictures are read, and is its id."""
+    for row in rows:
+        yield {"image": row["text"], "id": row["text"]} if folder.task().sees and "text" in row else row
+
+
+def asked(row: Row) -> str:
+    """What a row asks, in few words."""
+    from luban.pictures import named
+
+    return named(str(row["image"])) if "image" in row else next(iter(texts_of(row).values()))
+
+
+def because(evidence: Evidence) -> dict[str, Any]:
+    """What is said of an explanation beside its answer: the strongest words, or the weights of a picture's parts."""
+    if evidence.grid:
+        return {"grid": [[round(weight, 4) for weight in line] for line in evidence.grid]}
+    return {"words": [{"text": one.text, "weight": round(one.weight, 4)} for one in evidence.top(5)]}
 
 
 def answered(predictor: Predictor, rows: Iterable[Row]) -> Iterator[tuple[Row, Prediction]]:

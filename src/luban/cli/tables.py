@@ -71,11 +71,13 @@ def shortened(names: Sequence[str], screen: Screen) -> str:
 
 def one_row(row: Mapping[str, Any], width: int = 100) -> Text:
     """A canonical row on one line: its texts as they are, everything else as JSON."""
-    read = list(texts(row).values())
-    rest = [value for name, value in row.items() if name not in (*TEXTS, "words", "id")]
+    from luban.pictures import named
+
+    read = list(texts(row).values()) or ([named(str(row["image"]))] if "image" in row else [])
+    rest = [value for name, value in row.items() if name not in (*TEXTS, "words", "id", "image", "hash")]
     said = "  ".join(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in rest)
     said = clipped(said, max(10, width // 2))
-    left = max(10, (width - cell_len(said) - 4) // len(read))
+    left = max(10, (width - cell_len(said) - 4) // max(1, len(read)))
     return Text.assemble(" ‖ ".join(clipped(text, left) for text in read), ("  → ", "dim"), (said, ACCENT))
 
 
@@ -161,7 +163,10 @@ def highlighted(text: str, words: Sequence[WordWeight]) -> Text:
 
 
 def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableType:
-    """The text in colours and, for those who see none, the strongest words on both sides with their weights."""
+    """The text in colours and, for those who see none, the strongest words on both sides with their weights; of a picture,
+    the weights of its parts."""
+    if evidence.grid:
+        return grid_view(evidence)
     strongest = sorted(evidence.words, key=lambda one: -abs(one.weight))[:12]
     most = abs(strongest[0].weight) if strongest else 1.0
     made = table(screen.word("because"), "", "", numbers=(1,))
@@ -172,8 +177,23 @@ def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableTy
     return Group(highlighted(text, evidence.words), made)
 
 
+def grid_view(evidence: Evidence) -> Table:
+    """The weights of a picture's parts where they lie: green speaks for the answer, red against it."""
+    made = Table.grid(padding=(0, 1))
+    most = max(abs(weight) for line in evidence.grid for weight in line) or 1.0
+    for line in evidence.grid:
+        styles = ["dim" if abs(w) < 0.15 * most else "green" if w > 0 else "red" for w in line]
+        bold = ["bold " if abs(w) >= 0.6 * most else "" for w in line]
+        cells = zip(line, bold, styles, strict=True)
+        made.add_row(*(Text(f"{weight:+.2f}", style=strong + style) for weight, strong, style in cells))
+    return made
+
+
 def reasons(evidence: Evidence, count: int = 3) -> str:
-    """The words that mattered most, on one line."""
+    """The words that mattered most, on one line; of a picture, where its strongest part lies."""
+    if evidence.grid:
+        weight, row, column = max((w, r, c) for r, line in enumerate(evidence.grid) for c, w in enumerate(line))
+        return f"row {row + 1}, column {column + 1} of {len(evidence.grid)} ({weight:+.2f})"
     return ", ".join(f"{one.text} ({one.weight:+.2f})" for one in evidence.top(count))
 
 

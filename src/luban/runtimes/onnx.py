@@ -27,7 +27,9 @@ from luban.errors import FolderError
 from luban.runtimes.base import Runtime
 
 FILE = "model.onnx"
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+KINDS = {"i": np.int64, "f": np.float32}
+"what a graph takes numbers as"
 ARITHMETIC = "luban.arithmetic"
 "metadata key of a graph: int8 where its activations are quantised at run time"
 UNREADABLE = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotImplemented, ValueError)
@@ -90,7 +92,7 @@ class OnnxRuntime(Runtime):
         """Logits (b, labels) or (b, n, labels); inputs that the graph does not name are left out."""
         if self.session is None:
             raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
-        feed = {name: np.ascontiguousarray(batch[name], dtype=np.int64) for name in self.inputs}
+        feed = {name: np.ascontiguousarray(batch[name], dtype=KINDS[batch[name].dtype.kind]) for name in self.inputs}
         return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
 
     def alone(self, threads: int) -> OnnxRuntime | None:

@@ -34,7 +34,7 @@ class Mistake:
     """A row answered wrongly; ``row`` counts from 1, ``cost`` orders them (larger is worse).
 
     ``probability`` of the answer given and ``gold_probability`` of the right one, where the model states them. Taggers
-    have the entities of both sides as marks instead of words.
+    have the entities of both sides as marks instead of words. ``picture``: a small copy of it as a data URL.
     """
 
     row: int
@@ -45,6 +45,7 @@ class Mistake:
     second: str = ""
     probability: float | None = None
     gold_probability: float | None = None
+    picture: str = ""
     gold_marks: tuple[Mark, ...] = ()
     answer_marks: tuple[Mark, ...] = ()
 

@@ -16,14 +16,17 @@ from luban.config import EvaluateConfig, parse
 from luban.folder import Folder
 from luban.metrics.classification import ClassScore
 from luban.metrics.intervals import intervals, observed, within
+from luban.pictures import thumbnail
 from luban.predict import Predictor
 from luban.records import Row, Rows, Watch, unwatched
 from luban.stages.evaluate.base import Confusion, Mistake, Reliability, Slice, View
+from luban.stages.evaluate.recommend import beside
 from luban.stages.evaluate.speed import answer_all, machine
 from luban.stages.evaluate.unknown import Unknown, unknown_labels
 from luban.stages.evaluate.unseen import unseen_places
 from luban.stages.evaluate.views import no_rows, view_of
 from luban.tasks.base import Task
+from luban.tasks.recommendation import Recommendation
 
 SLICES = 5
 SLICE_TIMES = 200
@@ -118,6 +121,10 @@ def evaluate(
     predictor = Predictor.open(folder, threads=config.threads or None, stage="evaluate")
     predictions, cost = answer_all(predictor, rows, watch)
     view = view_of(rows, predictions, folder.manifest.labels)
+    if isinstance(predictor.task, Recommendation):
+        view = beside(view, predictor.task, rows, train_rows or ())
+        train_rows = None  # whether a history is new says nothing
+    own = shown(view, config.worst)
     return Evaluation(
         task=folder.manifest.task,
         model=folder.manifest.name,
@@ -137,7 +144,7 @@ def evaluate(
         unseen=None if train_rows is None else within_unseen(view, unseen_places(rows, train_rows), config),
         unknown=unknown_labels(rows, folder.manifest.labels),
         history=history(folder),
-        **shown(view, config.worst),
+        **{**own, "mistakes": with_pictures(own["mistakes"], rows)},
     )
 
 
@@ -151,6 +158,13 @@ def shown(view: View, worst: int) -> dict[str, Any]:
     names = ("kind", "rows", "slice_score", "table", "averages", "confusion", "reliability", "points", "naive")
     own = {name: getattr(view, name) for name in names}
     return own | {"mistakes": view.mistakes[:worst], "wrong": len(view.mistakes)}
+
+
+def with_pictures(mistakes: Sequence[Mistake], rows: Rows) -> tuple[Mistake, ...]:
+    """The mistakes, each with a small copy of its picture where the rows are pictures."""
+    if not mistakes or "image" not in rows[0]:
+        return tuple(mistakes)
+    return tuple(replace(one, picture=thumbnail(str(rows[one.row - 1]["image"]))) for one in mistakes)
 
 
 def all_scores(own: Mapping[str, float], view: View) -> dict[str, float]:

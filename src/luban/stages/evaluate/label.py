@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from luban.metrics.calibration import brier, expected_calibration_error, reliability
 from luban.metrics.classification import Ints, average_rows, confusion, roc_auc, table_of, with_unseen
 from luban.metrics.intervals import Statistic, auc_of, f1_of, joined, mean_of
+from luban.pictures import named
 from luban.records import Prediction, Row, Rows
 from luban.stages.evaluate.base import Confusion, Mistake, Reliability, View
 
@@ -78,7 +79,7 @@ def _mistake(number: int, row: Row, prediction: Prediction) -> Mistake:
     gold = str(row["label"])
     return Mistake(
         row=number,
-        text=str(row["text"]),
+        text=named(str(row["image"])) if "image" in row else str(row["text"]),
         second=str(row.get("text_pair", "")),
         gold=gold,
         answer=str(prediction.label),

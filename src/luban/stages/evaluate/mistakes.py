@@ -28,10 +28,11 @@ def mistakes_card(e: Evaluation) -> str:
 
 def _plain(m: Mistake) -> str:
     second = f'<p class="text second">{escape(m.second)}</p>' if m.second else ""
+    picture = f'<img src="{escape(m.picture)}" alt="">' if m.picture else ""
     sure = "" if m.probability is None else f" {m.probability:.0%}"
     gold_sure = "" if m.gold_probability is None else both("for_gold", p=f"{m.gold_probability:.0%}")
     return (
-        f'<article class="mistake"><p class="text">{escape(m.text)}</p>{second}<div class="verdict">'
+        f'<article class="mistake">{picture}<p class="text">{escape(m.text)}</p>{second}<div class="verdict">'
         f'<span class="side">{both("gold")} <span class="chip gold">{_or_nothing(m.gold)}</span></span> '
         f'<span class="side">{both("answer")} <span class="chip wrong">{_or_nothing(m.answer)}{sure}</span></span> '
         f"<small>{gold_sure}</small>"

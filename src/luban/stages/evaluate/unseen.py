@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from luban.records import Row, Rows, texts
+from luban.records import Row, Rows, contents
 
 
 def unseen(rows: Rows, train_rows: Iterable[Row]) -> list[Row]:
@@ -20,6 +20,5 @@ def unseen_places(rows: Rows, train_rows: Iterable[Row]) -> list[int]:
 
 
 def text_key(row: Row) -> str:
-    """A row's text without differences of width, case and the amount of white space."""
-    read = texts(row).values()
-    return "\x00".join(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in read)
+    """A row's text without differences of width, case and the amount of white space; of a picture, its hash."""
+    return "\x00".join(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in contents(row))

@@ -17,6 +17,7 @@ from luban.predict import Predictor
 from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
 from luban.stages.explain.base import Question, Term, located, shown_text
+from luban.stages.explain.items import explained, of_text
 from luban.tagging import places
 from luban.tasks.base import INTENT, Floats, softmax
 from luban.tasks.extractive_qa import NONE, best_span, places_of
@@ -26,11 +27,14 @@ METHODS = Registry(
     {
         "integrated-gradients": "luban.stages.explain.integrated_gradients:integrated_gradients",
         "shapley": "luban.stages.explain.shapley:shapley",
+        "occlusion": "luban.stages.explain.occlusion:occlusion",
     },
     extra="explain",
 )
 AUTO = {"pytorch": "integrated-gradients"}
 "the method that ``auto`` takes for a runtime; shapley for all others"
+PICTURES = "occlusion"
+"the method for pictures"
 OUTSIDE = "O"
 PLACE = re.compile(r"(?P<label>.+)@(?P<start>\d+)-(?P<end>\d+)")
 
@@ -42,20 +46,30 @@ def explain(predictor: Predictor, value: str | Row, *, target: str | None = None
 
     ``target``: a label (default: the predicted one; an intent comes before a slot); for a tagger an entity as
     ``LABEL@start-end``, a label, or a word of the text (default: the surest entity); for a question a piece of the
-    context (default: the answer). ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
+    context (default: the answer); of a recommender an item (default: the first that is recommended), whose weights are
+    those of the history's items and exact. ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
     Positions count characters of the text; for a pair, of text, a line break, text_pair.
 
     Raises `UnknownName` for an unknown method, `ConfigError` for an unknown target, `DataError` for an unfit row.
     """
-    chosen = AUTO.get(predictor.runtime.name, "shapley") if method == "auto" else method
+    if predictor.task.recommends and "text" not in (row := predictor.row(value)):
+        return explained(predictor, row, target)
+    of_texts = AUTO.get(predictor.runtime.name, "shapley")
+    chosen = method if method != "auto" else PICTURES if predictor.task.sees else of_texts
     asked: Method = METHODS[chosen]
+    if predictor.task.sees and chosen != PICTURES:
+        raise ConfigError(
+            f"{chosen} explains words, and this model reads pictures.",
+            f"Pictures are explained by {PICTURES}.",
+            "Leave method out.",
+        )
     return asked(predictor, question(predictor, value, target))
 
 
 def question(predictor: Predictor, value: str | Row, target: str | None) -> Question:
     """What is to be explained: the row, encoded, and the number of the head that ``target`` names."""
     task, row = predictor.task, predictor.row(value)
-    if task.embeds:
+    if task.embeds and not task.recommends:
         raise ConfigError(
             "A model that embeds gives a vector, which no word speaks for or against.",
             "A class, a number or a tag can be explained.",
@@ -66,11 +80,10 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
         raise ConfigError(
             f"{len(encoded.apart)} passages are asked about.", "One score is explained at a time.", "Send one passage."
         )
-    common: dict[str, Any] = {
-        "encoded": encoded,
-        "text": shown_text(row),
-        "words": located(encoded, row, predictor.encoder),
-    }
+    words = () if task.sees else located(encoded, row, predictor.encoder)
+    common: dict[str, Any] = {"encoded": encoded, "text": shown_text(row), "words": words}
+    if task.recommends:
+        return of_text(predictor, encoded, target, common)
     outputs = predictor.logits([encoded])[0]
     answer = task.decode(encoded, outputs)
     if answer.answer is not None:

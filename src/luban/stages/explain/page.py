@@ -9,6 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from luban.records import Evidence, WordWeight
+from luban.stages.explain.overlay import overlay
 
 STRONG = 0.5
 "share of the largest weight from which a word is underlined"
@@ -50,6 +51,8 @@ def to_html(text: str, evidence: Evidence) -> str:
 
     ``text``: what was explained; for a pair, text, a line break, text_pair (`base.shown_text`).
     """
+    if evidence.grid:
+        return overlay(evidence)
     most = max((abs(word.weight) for word in evidence.words), default=0.0) or 1.0
     pieces = "".join(_marked(segment, weight, weight / most) for segment, weight in to_text(text, evidence))
     best = ", ".join(f"{_word(word)} {word.weight:+.2f}" for word in evidence.top())

@@ -17,8 +17,9 @@ from typing import Any
 
 from luban.errors import FolderError, GateError
 from luban.folder import Folder
-from luban.prefix import restored
 from luban.outputs import answers_of
+from luban.pictures import PIXELS
+from luban.prefix import restored
 
 OPSET = 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -35,6 +36,9 @@ def trace(folder: Folder, file: Path) -> None:
     ids = torch.full((2, 8), 5, dtype=torch.int64)
     values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     axes = {name: {0: "batch", 1: "sequence"} for name in names}
+    if task.sees:
+        names, axes = [PIXELS], {PIXELS: {0: "batch"}}
+        values = {PIXELS: torch.zeros(2, 3, *folder.encoder().how.size)}
     axes["logits"] = {0: "batch", 1: "sequence"} if task.tags_words else {0: "batch"}
     try:
         with _quiet():

@@ -51,16 +51,27 @@ def is_image_folder(folder: Path) -> bool:
 
 
 def image_folder(folder: Path) -> Table:
-    """Rows of ``image`` (its path) and ``label`` (its directory), in order of name."""
+    """Rows of ``image`` (its path from the folder) and ``label`` (its directory), in order of name."""
 
     def items() -> Iterator[Item]:
         number = 0
         for directory in _directories(folder):
             for path in _images(directory):
                 number += 1
-                yield number, {"image": str(path), "label": directory.name}
+                yield number, {"image": path.relative_to(folder).as_posix(), "label": directory.name}
 
-    return Table(folder, "image folder", ("image", "label"), items)
+    others = sum(1 for each in _directories(folder) for path in each.iterdir() if not _is_image(path))
+    return Table(folder, "image folder", ("image", "label"), items, notes={"files_passed_over": others} if others else {})
+
+
+def images(folder: Path) -> Table | None:
+    """Rows of ``image`` alone, of a folder that holds pictures and no classes; None where it holds none."""
+
+    def items() -> Iterator[Item]:
+        for number, path in enumerate(_images(folder), start=1):
+            yield number, {"image": path.name}
+
+    return Table(folder, "images", ("image",), items) if _images(folder) else None
 
 
 def hub(name: str) -> dict[str, Table]:
@@ -92,6 +103,9 @@ def hub(name: str) -> dict[str, Table]:
         ) from error
     found: dict[str, Table] = {}
     for split, rows in loaded.items():
+        for column, feature in rows.features.items():
+            if isinstance(feature, datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
         found.setdefault(part_of(str(split)) or str(split), _rows_of(f"hf:{name}/{split}", rows))
     return found
 
@@ -141,4 +155,9 @@ def _directories(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return sorted(path for path in folder.iterdir() if _is_image(path))
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file's name says that it is a picture."""
+    return path.suffix.lower() in IMAGES and not path.name.startswith(".")

@@ -19,6 +19,8 @@ from luban.records import Reject, Row, Rows, texts
 from luban.stages.prepare import duplicates
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text
+from luban.stages.prepare.interactions import Histories
+from luban.stages.prepare.interactions import read as histories
 from luban.stages.prepare.line import Loaded, load
 from luban.stages.prepare.rows import Part
 from luban.stages.prepare.split import text_key
@@ -97,6 +99,8 @@ def check(
     """
     given = config or PrepareConfig()
     config = given.model_copy(update={"source": source, "clean": False, "strict": False, "group": ""})
+    if task.recommends:
+        return of_interactions(histories(source, task, config), source, task.name, encoder)
     loaded = load(source, task, config=config)
     parts = dict(loaded.parts)
     for name, other in (("valid", config.valid), ("test", config.test)):
@@ -105,6 +109,28 @@ def check(
             parts[name] = found.get(name) or next(iter(found.values()))
     whole = loaded.whole and len(parts) == 1
     return examine(Loaded(loaded.task, source, parts, loaded.columns, loaded.notes, whole), encoder=encoder)
+
+
+def of_interactions(found: Histories, source: str, task: str, encoder: TextEncoder | None) -> Check:
+    """The check of who took what: what cannot be read, what says nothing, and what nothing is said of."""
+    rows = {name: part.rows for name, part in found.parts.items()}
+    whole = list(each(rows.get("train", ())))
+    met = {item for part in rows.values() for row in each(part) for item in (*row.get("history", ()), row.get("item"))}
+    alone = sum(len(row["history"]) < 2 for row in whole)
+    cold = sum(row["item"] not in met for row in found.items)
+    again = int(found.notes.get("taken", {}).get("again", 0))
+    said = [
+        (alone, "alone", f"{counted(alone, 'user')} with a single item to learn from, which says nothing of what comes next."),
+        (cold, "cold", f"{counted(cold, 'item')} that nobody took: known by their texts alone."),
+        (again, "again", f"{counted(again, 'interaction')} with an item that the user had taken before, left out."),
+    ]
+    rejected = Part([], rejects=found.rejects)
+    findings = [*_unusable("train", rejected), *(Finding(kind, "note", text, n, "train") for n, kind, text in said if n)]
+    return Check(
+        source, task, {name: len(part) for name, part in rows.items()}, {}, tuple(findings),
+        tuple(_lengths("items", [dict(row) for row in found.items], encoder)), found.rejects, found.columns,
+        tuple(whole[:3]), False,
+    )  # fmt: skip
 
 
 def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:

@@ -14,6 +14,9 @@ from luban.errors import DataError
 from luban.records import Prepared, Reject, Row, Rows
 from luban.stages.prepare.base import PARTS, Table, each
 from luban.stages.prepare.columns import is_known, recognise
+from luban.stages.prepare.images import without_place
+from luban.stages.prepare.interactions import check_split, held_out, refuse_options
+from luban.stages.prepare.interactions import read as histories
 from luban.stages.prepare.rows import IN_MEMORY, Part, Reading, read_part
 from luban.stages.prepare.sources import open_source
 from luban.stages.prepare.split import split, text_key
@@ -30,6 +33,8 @@ class Loaded:
     columns: Mapping[str, str]
     notes: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
+    items: Rows = ()
+    "what can be recommended, where that is what the task does"
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
@@ -48,6 +53,9 @@ def load(
     ``labelled=False`` reads inputs only, for prediction. Raises `DataError` naming file, row and column.
     """
     config = config or PrepareConfig()
+    if task.recommends:
+        found = histories(source, task, config, labelled=labelled)
+        return Loaded(task.name, source, found.parts, found.columns, found.notes, len(found.parts) == 1, found.items)
     opened = open_source(source, is_known(task, config.columns))
     how = Reading(task, config.columns, config.clean, config.strict, config.group, labelled)
     parts: dict[str, Part] = {}
@@ -89,6 +97,8 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     """
     if not config.source:
         raise DataError("no source was given.", "A file, a folder or hf:NAME[:CONFIG].", "Name the rows to learn from.")
+    if task.recommends:
+        return _histories(config, task)
     loaded = load(config.source, task, config=config)
     parts = dict(loaded.parts)
     notes = dict(loaded.notes)
@@ -135,6 +145,29 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     )
 
 
+def _histories(config: PrepareConfig, task: type[Task]) -> Prepared:
+    """Histories of users, the last items of each held out; raises `DataError` where what is to be found is told."""
+    refuse_options(config)
+    found = held_out(histories(config.source, task, config))
+    rows = {name: found.parts[name].rows if name in found.parts else [] for name in PARTS}
+    check_split(rows, config.source)
+    _learnable(rows["train"], task, config.source)
+    notes = dict(found.notes) | {
+        "sample": [dict(row) for row in _first(rows["train"], 3)],
+        "rows": {name: len(part) for name, part in rows.items()},
+        "rows_in": sum(map(len, rows.values())) + len(found.rejects),
+        "cleaned": 0,
+        "nested": 0,
+        "leaked": {"valid": 0, "test": 0},
+        "section": config.model_dump(mode="json"),
+    }
+    told = fingerprint(*rows.values(), found.items)
+    return Prepared(
+        task.name, config.source, rows["train"], rows["valid"], rows["test"], found.rejects, found.columns, told, notes,
+        items=found.items,
+    )  # fmt: skip
+
+
 def replayed(config: PrepareConfig) -> PrepareConfig:
     """How the rows of ``replay`` are read: as they were when the older model learnt them, where it had the same options."""
     alone = {"source": config.replay, "replay": "", "unlabelled": "", "valid": "", "test": ""}
@@ -142,12 +175,12 @@ def replayed(config: PrepareConfig) -> PrepareConfig:
 
 
 def fingerprint(*parts: Rows) -> str:
-    """SHA-256 of the canonical JSON of all rows, part by part, in order."""
+    """SHA-256 of the canonical JSON of all rows, part by part, in order; a picture counts by its hash, not its place."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(b"part\n")
         for row in each(part):
-            digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+            digest.update(json.dumps(without_place(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -224,7 +257,7 @@ def _unique(part: Part, name: str, source: str) -> Part:
     keep: list[int] = []
     rejects = list(part.rejects)
     for i, row in enumerate(each(part.rows)):
-        key = json.dumps(row, ensure_ascii=False, sort_keys=True)
+        key = json.dumps(without_place(row), ensure_ascii=False, sort_keys=True)
         if first.setdefault(key, i) == i:
             keep.append(i)
         else:

@@ -19,6 +19,7 @@ from luban.stages.prepare.base import MAX_LINE, Record, Table, rejected
 from luban.stages.prepare.clean import clean_text
 from luban.stages.prepare.columns import is_tagger
 from luban.stages.prepare.entities import entities_of
+from luban.stages.prepare.images import examined
 from luban.tasks.base import Task
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 5_000, 2**24
@@ -62,6 +63,8 @@ def read_part(tables: tuple[tuple[Table, Mapping[str, str]], ...], how: Reading)
             seen += 1
             try:
                 row, changed, nested = _canonical(record, columns, how)
+                if how.task.sees:
+                    row = examined(row, table.file if table.file.is_dir() else table.file.parent)
             except DataError as error:
                 placed = _named(error, columns).at(file=table.file, row=number)
                 if how.strict:
@@ -97,7 +100,7 @@ def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Read
         if "entities" in raw and isinstance(text, str):
             raw["entities"], inner = entities_of(text, raw["entities"])
     elif how.clean and not how.task.keeps_text:
-        targets = {column.name for column in how.task.columns if column.target and not column.prose}
+        targets = {c.name for c in how.task.columns if c.picture or (c.target and not c.prose)}
         for name, value in raw.items():
             if isinstance(value, str) and name not in targets:
                 raw[name] = clean_text(value)

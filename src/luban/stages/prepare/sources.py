@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luban.errors import DataError, nearest_hint
 from luban.stages.prepare.base import MAX_DOCUMENT, Table
-from luban.stages.prepare.binary import hub, image_folder, is_image_folder, parquet
+from luban.stages.prepare.binary import hub, image_folder, images, is_image_folder, parquet
 from luban.stages.prepare.delimited import delimited
 from luban.stages.prepare.documents import is_json_lines, json_document, json_lines
 from luban.stages.prepare.naming import part_of, shards
@@ -44,6 +44,8 @@ NOT_ROWS = frozenset(
         "schema.json",
     }
 )
+LISTS = (".csv", ".tsv", ".jsonl", ".parquet")
+"a lone file of these, beside directories of pictures, says what is on them"
 Known = Callable[[str], bool]
 
 
@@ -124,8 +126,10 @@ def _folder(source: str, folder: Path, known: Known) -> Source:
         return Source(source, {part: _opened(paths, known) for part, paths in named.items()}, over)
     if inside:
         return Source(source, {part: _part(path, known) for part, path in inside.items()})
-    if is_image_folder(folder):
+    if is_image_folder(folder) and not (len(files) == 1 and files[0].suffix.lower() in LISTS):
         return Source(source, {"": (image_folder(folder),)})
+    if not files and (table := images(folder)) is not None:
+        return Source(source, {"": (table,)})
     return _lone(source, folder, files, known)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luban.errors import DataError
-from luban.records import Row, Rows, texts
+from luban.records import Row, Rows, contents
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import normalised
 from luban.tasks.base import INTENT
@@ -72,8 +72,8 @@ def _deal(order: dict[str, list[list[int]]], shares: list[float], parts: list[li
 
 
 def text_key(row: Row) -> str:
-    """What makes two rows the same text: the normalised text, or texts where there are several."""
-    return "\0".join(normalised(text) for text in texts(row).values())
+    """What makes two rows the same text: the normalised text, or texts where there are several; of pictures, their bytes."""
+    return "\0".join(normalised(text) for text in contents(row))
 
 
 def _together(rows: Rows, groups: Sequence[str]) -> list[list[int]]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from luban.config import PrepareConfig
+from luban.errors import ConfigError
 from luban.personal import find, mask, stand_in
 from luban.records import TEXTS, Reject, Row, Rows
 from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text, normalised
+from luban.stages.prepare.images import brought, without_place
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
 from luban.tasks.base import Task
 
@@ -45,6 +47,7 @@ def clean(
 
     Tagged rows keep their text, whose offsets count; of them only exact copies go.
     """
+    _check_texts("cleaned", task)
     config = (config or PrepareConfig()).model_copy(update={"clean": True, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
     cleaned = sum(part.cleaned for part in loaded.parts.values())
@@ -62,9 +65,20 @@ def anonymise(source: str, task: type[Task], out: str | Path, config: PrepareCon
 
     Names of people and postal addresses are not looked for.
     """
+    _check_texts("anonymised", task)
     config = (config or PrepareConfig()).model_copy(update={"clean": False, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
     return _write("anonymise", loaded, Path(out), _masked, 0)
+
+
+def _check_texts(what: str, task: type[Task]) -> None:
+    """Raises `ConfigError` for rows that are interactions."""
+    if task.recommends:
+        raise ConfigError(
+            f"Interactions are not {what}.",
+            "They are ids and times; items' texts are cleaned as they are read.",
+            "See what is wrong with them with `luban data check`, or part them with `luban data split`.",
+        )
 
 
 def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig | None = None) -> Written:
@@ -73,7 +87,7 @@ def split(source: str, task: type[Task], out: str | Path, config: PrepareConfig 
     prepared = prepare(config, task)
     parts = {"train": prepared.train, "valid": prepared.valid, "test": prepared.test}
     parts = {name: rows for name, rows in parts.items() if len(rows)}
-    files = _files(Path(out), parts, prepared.rejects)
+    files = _files(Path(out), parts | ({"items": prepared.items} if prepared.items else {}), prepared.rejects)
     return Written(
         "split",
         source,
@@ -96,7 +110,7 @@ def write_rows(path: Path, rows: Rows) -> Path:
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", encoding="utf8") as file:
         for row in each(rows):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(brought(row, path.parent), ensure_ascii=False) + "\n")
     temporary.replace(path)
     return path
 
@@ -151,7 +165,7 @@ def _files(out: Path, parts: Mapping[str, Rows], rejects: Sequence[Reject]) -> t
 
 
 def _key(row: Row) -> str:
-    texts = {name: normalised(value) if name in TEXTS else value for name, value in row.items()}
+    texts = {name: normalised(value) if name in TEXTS else value for name, value in without_place(row).items()}
     return json.dumps(texts, ensure_ascii=False, sort_keys=True)
 
 

@@ -17,6 +17,7 @@ from luban.config import ServeConfig
 from luban.cores import cores
 from luban.encoding import Encoded
 from luban.folder import Folder
+from luban.pictures import made
 from luban.predict import Predictor
 from luban.records import Prediction
 from luban.stages.serve.served import Served
@@ -141,21 +142,16 @@ def _sample(served: Served) -> list[Encoded]:
     """Rows of the lengths this model meets: its golden rows where it has some, made ones otherwise."""
     predictor = served.predictor
     golden = Folder.open(served.path, verify=False).golden() if served.path else []
-    rows = [g.row for g in golden] or [dict.fromkeys(served.inputs, text) for text in TEXTS]
+    made_up = [{"image": made(i)} for i in range(3)] if predictor.task.sees else []
+    rows = [g.row for g in golden] or made_up or [dict.fromkeys(served.inputs, text) for text in TEXTS]
     encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
     return [row for row in encoded if len(row.windows) == 1] or encoded
 
 
 def _alike(row: Encoded, count: int) -> list[Encoded]:
-    """Rows of one length that differ in a sub-word: the predictor answers equal ones with one row of a call."""
+    """Rows of one length that differ a little: the predictor answers equal ones with one row of a call."""
     first, *others = row.windows
-    middle, words = len(first.ids) // 2, int(first.ids.max()) + 1
-    out = []
-    for i in range(count):
-        ids = first.ids.copy()
-        ids[middle] = (ids[middle] + i) % words
-        out.append(replace(row, windows=(replace(first, ids=ids), *others)))
-    return out
+    return [replace(row, windows=(first.varied(i), *others)) for i in range(count)]
 
 
 def _rate(predictor: Predictor, workers: int, calls: Sequence[Sequence[Encoded]]) -> Callable[[], float]:

@@ -151,7 +151,7 @@ class Engine:
 
     async def _encoded(self, rows: Sequence[Mapping[str, Any]]) -> list[Encoded]:
         size = sum(characters(value) for row in rows for value in row.values())
-        if size <= INLINE_CHARACTERS:
+        if size <= INLINE_CHARACTERS and not self.predictor.task.sees:
             return self._encode(rows)
         return await asyncio.get_running_loop().run_in_executor(self.pool, self._encode, rows)
 
@@ -218,7 +218,8 @@ class Engine:
             metrics.batch_rows.observe(count)
             used, padded = used + total, padded + count * longest
             metrics.batch_tokens.observe(count * longest)
-        metrics.padding.observe(1.0 - used / padded)
+        if padded:  # of a history nothing is read
+            metrics.padding.observe(1.0 - used / padded)
         metrics.infer.observe(seconds)
         metrics.rows.inc(len(jobs))
         self.pace += 0.1 * (seconds / len(jobs) - self.pace)
@@ -228,13 +229,13 @@ def _calls(predictor: Predictor, jobs: Sequence[_Job]) -> list[tuple[int, int, i
     """(windows, longest, sub-words) of each call that the predictor made of these rows."""
     if jobs[0].length:
         return [(len(jobs), jobs[0].length, len(jobs) * jobs[0].length)]
-    lengths = [len(window.ids) for job in jobs for window in job.encoded.windows]
+    lengths = [window.length for job in jobs for window in job.encoded.windows]
     made = batches(lengths, max_rows=predictor.max_rows, max_tokens=predictor.max_tokens, slack=predictor.slack)
     return [(len(batch), lengths[batch[0]], sum(lengths[i] for i in batch)) for batch in made]
 
 
 def _length(encoded: Encoded) -> int:
-    return len(encoded.windows[0].ids) if len(encoded.windows) == 1 else 0
+    return encoded.windows[0].length if len(encoded.windows) == 1 else 0
 
 
 def _report(turn: Future[None]) -> None:

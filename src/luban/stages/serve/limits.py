@@ -12,6 +12,7 @@ import orjson
 
 from luban.config import ServeConfig
 from luban.errors import ConfigError, ServiceError, counted
+from luban.pictures import is_data
 from luban.records import Row
 
 BODY_SECONDS = 20.0
@@ -180,6 +181,21 @@ def check_text(value: object, position: int, limits: Limits) -> None:
             f"A text has at most {limits.text:,}.",
             "Cut it, or serve with a larger --max-text.",
         )
+
+
+def posted(value: object, position: int) -> str:
+    """A picture as clients send it, the base64 of its file or a data URL, as a data URL: a name of a file is never opened.
+
+    Raises 422 for anything else; whether it is a picture is seen when it is read.
+    """
+    if not isinstance(value, str):
+        raise refuse(
+            422,
+            f"Row {position}: the picture is {type(value).__name__}.",
+            "A picture is sent as the base64 of its file, or as a data URL.",
+            "Encode the bytes of the file.",
+        )
+    return value if is_data(value) else f"data:image/*;base64,{value}"
 
 
 def check_explained(row: Row, limits: Limits) -> None:

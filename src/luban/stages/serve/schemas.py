@@ -128,7 +128,7 @@ AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "shutting down"}}
 
 _ROW = {
     "type": "object",
-    "description": "a text a column; most models have one, 'text'",
+    "description": "a text a column; most models have one, 'text'; a picture as base64 or a data URL in 'image'",
     "properties": {"text": {"type": "string"}},
 }
 _MANY = {

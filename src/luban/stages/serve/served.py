@@ -79,6 +79,11 @@ class Served:
         return tuple(c.name for c in self.predictor.task.columns if c.required and not c.target) or ("text",)
 
     @property
+    def pictures(self) -> tuple[str, ...]:
+        """The columns that hold pictures, as base64 or data URLs."""
+        return tuple(c.name for c in self.predictor.task.columns if c.picture)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns a client may send."""
         return tuple(c.name for c in self.predictor.task.columns if not c.target)

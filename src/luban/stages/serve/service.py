@@ -98,7 +98,7 @@ class Service:
         metrics = self.metrics.of(name)
         face = Face(
             name, served.fingerprint, served.task, served.labels, served.inputs, served.columns, running.sample,
-            served.explain is not None, served.about,
+            served.explain is not None, served.pictures, served.about,
         )  # fmt: skip
         engine = Engine(running, metrics, queue=config.queue, tokens=config.batch_tokens)
         return Live(served, face, engine, metrics)
@@ -155,7 +155,7 @@ class Service:
                 raise refuse(
                     422, f"The request holds {len(asked.rows)} rows.", "One row is explained at a time.", "Send one."
                 )
-            check_explained(asked.rows[0], self.limits)
+            check_explained({k: v for k, v in asked.rows[0].items() if k not in live.face.pictures}, self.limits)
             evidence = await while_there(self._explained(live, asked.rows[0], asked.target), receive)
             return plain.explained(evidence, live.face, id=_new_id(), seconds=_since(started))
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from luban.personal import mask
+from luban.pictures import made, opened, small
 from luban.records import TEXTS, Row, Rows, texts
 from luban.tasks.base import Task
 
 COUNT = 32
+WRITTEN = 8
+"golden rows of a model that writes: each costs a pass a sub-word"
+PICTURES, SIDE = 12, 96
+"pictures that are kept, and pixels of their longer side: enough to tell models apart, small enough to go along"
 LONGEST = 400
 "characters: a golden row is for checking, and for people to read; longer only where too few rows are as short"
 
 
 def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[dict[str, Any]]:
     """About `COUNT` inputs (no labels), one kind of answer after the other; the same for the same seed."""
+    if task.sees:
+        return [{"image": one} for one in (_drawn() if synthetic else _shrunk(_spread(rows, seed=seed)))]
+    count = WRITTEN if task.generates else COUNT
     if synthetic:
-        return [_input(task, _made(task, i)) for i in range(COUNT)]
+        return [task.question(_made(task, i)) for i in range(count)]
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     by_kind: dict[str, list[int]] = {}
@@ -30,9 +39,36 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
             by_kind.setdefault(_kind(rows[i]), []).append(i)
     chosen: list[int] = []
     queues: Sequence[list[int]] = list(by_kind.values())
-    while len(chosen) < COUNT and any(queues):
+    while len(chosen) < count and any(queues):
         chosen += [queue.pop() for queue in queues if queue]
-    return [_input(task, {k: mask(v) if isinstance(v, str) else v for k, v in rows[i].items()}) for i in chosen[:COUNT]]
+    return [task.question({name: _masked(value) for name, value in rows[i].items()}) for i in chosen[:count]]
+
+
+def _masked(value: Any) -> Any:
+    """A text without personal data, or the messages of a conversation without it."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return [{name: mask(text) if isinstance(text, str) else text for name, text in one.items()} for one in value]
+    return mask(value) if isinstance(value, str) else value
+
+
+def _spread(rows: Rows, *, seed: int) -> list[str]:
+    """Pictures of rows, one of each class after the other."""
+    by_class: dict[str, list[str]] = {}
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    for i in order:
+        by_class.setdefault(_kind(rows[i]), []).append(str(rows[i]["image"]))
+    turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
+    return [picture for turn in turns for picture in turn if picture is not None][:PICTURES]
+
+
+def _shrunk(pictures: Sequence[str]) -> list[str]:
+    """Small copies, which are what the folder's pictures are from then on: nothing of the files goes along but what is seen."""
+    return [small(opened(picture), SIDE) for picture in pictures]
+
+
+def _drawn() -> list[str]:
+    return [made(i) for i in range(PICTURES)]
 
 
 def _kind(row: Row) -> str:
@@ -41,13 +77,6 @@ def _kind(row: Row) -> str:
     if "answers" in row:
         return str(bool(row["answers"]))
     return str(row.get("label", row.get("labels")))
-
-
-def _input(task: Task, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as a client would send it: its texts alone."""
-    sent: dict[str, Any] = dict(texts(row))
-    parsed = task.parse(sent, labelled=False)
-    return {name: parsed[name] for name in sent}
 
 
 def _made(task: Task, number: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import IGNORE, Encoded, TextEncoder, Window
 from luban.errors import ConfigError, DataError
+from luban.pictures import Augmentation, PictureEncoder
 from luban.predict import Predictor
 from luban.records import Prepared, Rows
 from luban.stages.train.drift import sketch
+from luban.stages.train.sight import settings_of
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
@@ -39,7 +41,7 @@ class Material:
     """
 
     task: Task
-    encoder: TextEncoder
+    encoder: Any
     examples: list[Example]
     valid: Rows
     encoded_valid: list[Encoded]
@@ -60,20 +62,20 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
         raise DataError(
             "there are no training rows.", "At least two rows are needed.", "Check the source.", file=data.source
         )
-    if 0 < config.max_length < SHORTEST:
+    if config.max_length and (config.max_length < SHORTEST or TASKS[data.task].sees):
         raise ConfigError(
             f"max_length is {config.max_length}.",
-            f"A window holds at least {SHORTEST} sub-words.",
+            f"A window of texts holds at least {SHORTEST} sub-words; pictures have none.",
             "Set it higher, or 0.",
         )
     task = task or TASKS[data.task].fit(data.train)
     assert task is not None
     task = task.for_run(config, base)
-    encoder = TextEncoder.open(base.path, limit=config.max_length or None)
+    encoder = reader(task, base, config)
     known = [*data.train, *data.valid]
     rows = task.completed(data.train, config, known)
     encoded = [task.encode(row, encoder) for row in rows]
-    if not config.max_length:
+    if not config.max_length and not (task.sees or task.generates):
         lengths = lengths_of(encoded)
         length = window_length(lengths, encoder.limit)
         encoder.limit = length
@@ -84,9 +86,24 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     examples = examples_of(task, rows, encoded)
     examples += examples_of(task, unlabelled, [task.encode(row, encoder) for row in unlabelled], after=len(rows))
     valid = task.completed(data.valid, config, known)
-    encoded_valid = [task.encode(row, encoder) for row in valid]
+    encoded_valid = [unwritten(task.encode(row, encoder)) for row in valid]
     drift = sketch(rows, encoded)
     return Material(task, encoder, examples, valid, encoded_valid, base.path, [*rows, *unlabelled], drift)
+
+
+def reader(task: Task, base: Base, config: TrainConfig) -> Any:
+    """What reads the rows: the base's tokenizer, or its way to see pictures, which are varied while the model learns."""
+    if not task.sees:
+        return TextEncoder.open(base.path, limit=config.max_length or None)
+    varied = Augmentation() if config.augment else None
+    return PictureEncoder(settings_of(base.path), lazy=True, augmentation=varied)
+
+
+def unwritten(encoded: Encoded) -> Encoded:
+    """A row of a model that writes, of which only the right answer is judged: writing all of them takes too long."""
+    if encoded.decoding is None:
+        return encoded
+    return replace(encoded, decoding=replace(encoded.decoding, max_new_tokens=0))
 
 
 def examples_of(task: Task, rows: Rows, encoded: Sequence[Encoded], *, after: int | None = None) -> list[Example]:
@@ -126,7 +143,7 @@ def dev_scores(model: nn.Module, material: Material) -> dict[str, float]:
     return material.task.score(material.valid, predictions)
 
 
-def live(model: nn.Module, task: Task, encoder: TextEncoder) -> Predictor:
+def live(model: nn.Module, task: Task, encoder: Any) -> Predictor:
     """A predictor over a model that is in memory, tuned for many rows at once."""
     from luban.runtimes.pytorch import PyTorchRuntime
 

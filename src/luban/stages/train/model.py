@@ -52,6 +52,10 @@ def build(base: Path, task: Task, *, dropout: float, head_dropout: float = 0.1, 
         ) from error
     assert isinstance(model, nn.Module)
     hold_statistics(model)
+    if task.sees:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):  # on a processor a third faster to learn so, and twice as fast to answer
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     made_up = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
     own = "" if task.embeds or task.generates else f"{model.base_model_prefix}."
     lacking = sorted(name for name in made_up if name.startswith(own) and "pooler." not in name)

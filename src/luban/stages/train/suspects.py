@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.personal import mask
+from luban.pictures import is_data
 from luban.records import Rows
 from luban.stages.train.material import Material
 from luban.tasks.base import Task, softmax
@@ -79,6 +80,7 @@ def report(suspects: Sequence[Suspect], rows: Rows) -> str:
     for suspect in sorted(suspects, key=lambda suspect: suspect["support"] - suspect["confidence"]):
         row = rows[suspect["row"] - 1]
         texts = {name: mask(row[name]) for name in ("text", "text_pair") if name in row}
+        texts |= {"image": row["image"]} if "image" in row and not is_data(row["image"]) else {}
         lines.append(json.dumps({**suspect, **texts}, ensure_ascii=False) + "\n")
     return "".join(lines)
 

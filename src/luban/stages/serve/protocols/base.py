@@ -24,7 +24,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What a protocol may tell of a model. ``sample``: an answer of it, which shows the fields its answers have."""
+    """What a protocol may tell of a model. ``sample``: an answer of it, which shows the fields its answers have.
+
+    ``pictures``: those of its columns that hold pictures.
+    """
 
     name: str
     fingerprint: str
@@ -34,6 +37,7 @@ class Face:
     columns: tuple[str, ...]
     sample: Prediction
     explains: bool = False
+    pictures: tuple[str, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict)
 
     @property

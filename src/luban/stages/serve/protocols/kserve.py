@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from luban.errors import ServiceError
 from luban.records import Prediction
 from luban.stages.serve.engine import Answer
-from luban.stages.serve.limits import Limits, check_rows, check_text, parse_json, refuse
+from luban.stages.serve.limits import Limits, check_rows, check_text, parse_json, posted, refuse
 from luban.stages.serve.protocols.base import Face, Question
 
 NAME = "kserve"
@@ -41,7 +42,7 @@ def question(body: bytes, face: Face, limits: Limits) -> Question:
             raise refuse(
                 400, f"There is no input {name!r} to take (or it came twice).", f"Inputs: {', '.join(face.inputs)}."
             )
-        columns[name] = _texts(tensor, limits)
+        columns[name] = _pictures(tensor, limits) if name in face.pictures else _texts(tensor, limits)
     missing = [name for name in face.inputs if name not in columns]
     if missing:
         raise refuse(400, f"The input {missing[0]!r} is missing.", f"Inputs: {', '.join(face.inputs)}.")
@@ -184,6 +185,11 @@ def _texts(tensor: Mapping[str, Any], limits: Limits) -> list[str]:
             raise refuse(400, f"Input {name!r}, row {position} is no string.", "BYTES in JSON are strings.")
         check_text(item, position, limits)
     return flat
+
+
+def _pictures(tensor: Mapping[str, Any], limits: Limits) -> list[str]:
+    """Pictures in base64; the limit of the body is theirs."""
+    return [posted(item, i) for i, item in enumerate(_texts(tensor, replace(limits, text=limits.body)), start=1)]
 
 
 def _wanted(value: Mapping[str, Any], face: Face) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from luban.errors import nearest_hint
 from luban.records import Evidence
 from luban.stages.serve.engine import Answer
-from luban.stages.serve.limits import Limits, check_rows, check_text, parse_json, refuse
+from luban.stages.serve.limits import Limits, check_rows, check_text, parse_json, posted, refuse
 from luban.stages.serve.protocols.base import Face, Question
 
 NAME = "plain"
@@ -88,9 +88,10 @@ def _row(item: object, position: int, face: Face, limits: Limits) -> Mapping[str
             422, f"Row {position} is empty.", f"A row has the columns {', '.join(face.inputs)}.",
             f"Send {_example(face)}.",
         )  # fmt: skip
-    for value in item.values():
-        check_text(value, position, limits)
-    return item
+    for name, value in item.items():
+        if name not in face.pictures:
+            check_text(value, position, limits)
+    return {name: posted(value, position) if name in face.pictures else value for name, value in item.items()}
 
 
 def _check_keys(given: Mapping[str, Any], known: Sequence[str], whose: str) -> None:

@@ -10,13 +10,14 @@ from luban.errors import ConfigError
 from luban.records import Rows
 from luban.tasks import TASKS
 
-CLASS, CLASSES, NUMBER, TAGS, OTHER = "class", "classes", "number", "tags", "another loss"
+CLASS, CLASSES, NUMBER, TAGS, OTHER, PICTURE = "class", "classes", "number", "tags", "another loss", "picture"
 ANSWERS = {
     "text-classification": CLASS,
     "text-pair": CLASS,
     "multi-label-classification": CLASSES,
     "text-regression": NUMBER,
     "token-classification": TAGS,
+    "image-classification": PICTURE,
     "intent-and-slots": OTHER,
     "extractive-qa": OTHER,
 }
@@ -33,12 +34,12 @@ class Option:
 
 OPTIONS = {
     "adversarial": Option(lambda c: c.adversarial != "none", frozenset({CLASS, CLASSES, NUMBER, TAGS, OTHER})),
-    "rdrop": Option(lambda c: c.rdrop > 0, frozenset({CLASS, CLASSES, NUMBER, TAGS})),
-    "mixup": Option(lambda c: c.mixup > 0, frozenset({CLASS, CLASSES})),
-    "focal": Option(lambda c: c.focal > 0, frozenset({CLASS, CLASSES, TAGS})),
-    "gce": Option(lambda c: c.gce > 0, frozenset({CLASS, CLASSES, TAGS})),
-    "class_weights": Option(lambda c: c.class_weights != "none", frozenset({CLASS})),
-    "noisy": Option(lambda c: c.noisy != "none", frozenset({CLASS})),
+    "rdrop": Option(lambda c: c.rdrop > 0, frozenset({CLASS, CLASSES, NUMBER, TAGS, PICTURE})),
+    "mixup": Option(lambda c: c.mixup > 0, frozenset({CLASS, CLASSES, PICTURE})),
+    "focal": Option(lambda c: c.focal > 0, frozenset({CLASS, CLASSES, TAGS, PICTURE})),
+    "gce": Option(lambda c: c.gce > 0, frozenset({CLASS, CLASSES, TAGS, PICTURE})),
+    "class_weights": Option(lambda c: c.class_weights != "none", frozenset({CLASS, PICTURE})),
+    "noisy": Option(lambda c: c.noisy != "none", frozenset({CLASS, PICTURE})),
 }
 APART = {
     ("adversarial", "mixup"): "The worst embeddings of a mix are not those of another mix",
