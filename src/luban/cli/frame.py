@@ -96,6 +96,14 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if os.environ.get("RANK", "0") != "0":  # torchrun started several; the first one speaks for all
+        with open(os.devnull, "w", encoding="utf8") as nowhere, contextlib.redirect_stdout(nowhere):
+            with contextlib.redirect_stderr(nowhere):
+                return _answered(app, args)
+    return _answered(app, args)
+
+
+def _answered(app: typer.Typer, args: list[str] | None) -> int:
     screen = _of_words(sys.argv[1:] if args is None else args)
     try:
         code = app(args, standalone_mode=False, prog_name="luban")

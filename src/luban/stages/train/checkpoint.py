@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from luban import processes
 from luban.folder import write_text
 
 Progress = dict[str, Any]
@@ -26,7 +27,12 @@ class Checkpoint:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: dict[str, Any], progress: Progress) -> None:
-        """``state`` of a `Learner`, and whatever JSON the caller must remember (history, best score)."""
+        """``state`` of a `Learner`, and whatever JSON the caller must remember (history, best score).
+
+        Of several processes the first saves.
+        """
+        if processes.rank():
+            return
         tensors: dict[str, Tensor] = {f"model.{k}": v.contiguous() for k, v in state["model"].items()}
         moments = state["optimiser"]["state"]
         for index, entry in moments.items():
@@ -77,7 +83,9 @@ class Checkpoint:
         }
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
-        """The best weights so far."""
+        """The best weights so far; of several processes the first saves."""
+        if processes.rank():
+            return
         _write(weights, self._best)
 
     def best(self) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from luban import processes
 from luban.errors import ConfigError
 from luban.records import Forecast
 from luban.training import Learner
@@ -50,7 +51,7 @@ def forecast(learner: Learner, memory: float) -> Forecast:
             "One row must fit.", "Set max_length lower, take a smaller base, or free memory (memory=GIB).",
         )  # fmt: skip
     wanted = learner.schedule.micro_tokens
-    micro = min(wanted, fits)
+    micro = processes.least(min(wanted, fits))
     learner.allow(micro)
     order = learner.order(0)
     seconds = _seconds(learner, order)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from luban import processes
 from luban.config import TrainConfig
 from luban.errors import GateError
 from luban.records import EpochEnd, Step, Watch, unwatched
@@ -65,7 +66,7 @@ class Run:
         material = self._counted(model, material)
         self._begin(model, material, fresh=kept is None)
         material = with_negatives(model, material, self.config)
-        trained = method.begin(model, material, self.config, self.path / "work")
+        trained = method.begin(model, material, self.config, work_of(self.path))
         if any(parameter.requires_grad for parameter in trained.whole.parameters()):
             self._learn(trained, material, plan, checkpoint)
         else:
@@ -92,8 +93,9 @@ class Run:
         if resumed:
             learner.restore(checkpoint.load(learner.state()))
         recipe = {**asdict(plan), "task": material.task.name}
-        with Curves(self.config.log, self.path / "logs", self.path.stem, recipe) as curves:
+        with Curves(self.config.log if processes.rank() == 0 else (), self.path / "logs", self.path.stem, recipe) as curves:
             self._loop(learner, trained.whole, material, (checkpoint, curves))
+        processes.wait()
         if self.progress["best"] is not None:
             recall(trained.whole, checkpoint.best())
 
@@ -109,7 +111,7 @@ class Run:
 
     def _begin(self, model: nn.Module, material: Material, *, fresh: bool) -> None:
         """Give the model its averaging layer where it has one, and in a fresh run its head."""
-        if material.task.embeds:
+        if material.task.embeds or material.task.generates:
             return
         if fresh and self.config.probe:
             told = [example for example in material.examples if example.labelled]
@@ -132,7 +134,7 @@ class Run:
             if self._judge(EpochEnd(0, 0, learner.total), scores, material.task.main_score, 0.0):
                 checkpoint.save_best(learnt(whole))
         saved = time.monotonic()
-        for event in _guarded(learner):
+        for event in guarded(learner):
             if isinstance(event, Step):
                 curves.log({"train/loss": event.loss, "train/rate": event.rate}, event.done)
                 self.watch(event)
@@ -168,7 +170,14 @@ class Run:
         return bool(self.progress["stale"] >= self.config.patience)
 
 
-def _guarded(learner: Learner) -> Iterator[Step | EpochEnd]:
+def work_of(run: Path) -> Path:
+    """The folder for what a run need not remember, one a process."""
+    rank = processes.rank()
+    return run / (f"work-{rank}" if rank else "work")
+
+
+def guarded(learner: Learner) -> Iterator[Step | EpochEnd]:
+    """The steps of a learner; raises `GateError` where training diverges."""
     try:
         yield from learner.learn()
     except FloatingPointError as error:

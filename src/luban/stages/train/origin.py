@@ -56,10 +56,12 @@ class Origin:
     def model(self, material: Material) -> nn.Module:
         """The model to be trained."""
         config = self.config
-        dropout = 0.1 if config.dropout < 0 else config.dropout
+        usual = 0.0 if self.task.generates else 0.1
+        dropout = usual if config.dropout < 0 else config.dropout
         if config.continue_from and self.parent is not None:
             return continual.grown(self.parent, self.task, material, dropout=dropout, seed=config.seed)
-        model = build(self.base.path, self.task, dropout=dropout, seed=config.seed)
+        head_dropout = 0.1 if config.dropout < 0 else dropout
+        model = build(self.base.path, self.task, dropout=dropout, head_dropout=head_dropout, seed=config.seed)
         if config.student_layers:
             shorten(model, config.student_layers)
         if material.lesson is not None and material.lesson.model is not None:

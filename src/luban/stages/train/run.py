@@ -19,12 +19,14 @@ from luban.manifest import CalibrationInfo, Manifest, canonical, check_name
 from luban.pictures import SETTINGS
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared, Watch, unwatched
+from luban.tasks import TASKS
 from luban.tasks.base import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from luban.stages.train.loop import Run
+    from luban import processes
+    from luban.stages.train.loop import Run, work_of
     from luban.stages.train.material import Material
     from luban.stages.train.origin import Origin
 
@@ -45,27 +47,33 @@ def train(
     was interrupted goes on from ``<out>.run``. Raises `DataError` for rows that cannot be learnt from, `ConfigError` for a
     name that no URL can hold, `GateError` where training diverges.
     """
-    from luban.stages.train.loop import Run
+    from luban import processes
+    from luban.stages.train.loop import Run, work_of
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
     from luban.stages.train.origin import origin_of
     from luban.stages.train.recipe import schedule
 
+    processes.join()
+    if TASKS[data.task].recommends:
+        from luban.stages.train.recommender import train as towers
+
+        return towers(data, base, config, out, name=name, watch=watch)
     check_target(out)
-    _check_method(config, data.task, base.path)
-    _check_objectives(config, data)
+    check_method(config, data.task, base.path)
+    check_objectives(config, data)
     origin = origin_of(data, base, config)
     data, config = origin.data, origin.config
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
-    work = Path(f"{out}.run") / "work"
+    work = work_of(Path(f"{out}.run"))
     method = METHODS[config.method]
     material = encode(data, replace(base, path=method.reader(base.path, config, work)), config, task=origin.task)
     plan = schedule(config, material.task, len(material.examples))
     set_threads(config.threads)
     material = origin.taught(material, work)
     model = origin.model(material)
-    run = Run(Path(f"{out}.run"), _key(data, base, config, origin.notes), config, watch)
+    run = Run(Path(f"{out}.run"), _key(data, base, config, origin.notes), config, unwatched if processes.rank() else watch)
     model = origin.plain(run.fine_tune(model, material, plan))
     history = run.progress["history"]
     task, scores, predictor = _finish(model, material)
@@ -79,7 +87,7 @@ def train(
         base=origin.root,
         parent=origin.parent.manifest.fingerprint if origin.parent is not None else None,
         recipe=recipe,
-        data=_data(data),
+        data=data_of(data),
         thresholds=task.calibration.thresholds,
         calibration=_calibration(task),
         settings=task.settings,
@@ -98,14 +106,16 @@ def train(
         _fill(place, predictor, material, config, history)
         _beside(place, run, material, kept)
 
-    folder = write(out, manifest, fill)
-    Predictor.open(folder, stage="train")
-    method.check(folder, base.path)
-    _forget(run.path)
-    return folder
+    if processes.rank() == 0:
+        write(out, manifest, fill)
+        Predictor.open(out, stage="train")
+        method.check(Folder.open(out), base.path)
+        _forget(run.path)
+    processes.wait()
+    return Folder.open(out)
 
 
-def _check_method(config: TrainConfig, task: str, base: Path) -> None:
+def check_method(config: TrainConfig, task: str, base: Path) -> None:
     """Raises `UnknownName` for a method there is not, `ConfigError` for a task or a base that it cannot train."""
     from luban.stages.train.methods import METHODS
 
@@ -116,7 +126,7 @@ def _check_method(config: TrainConfig, task: str, base: Path) -> None:
     METHODS[config.method].check_base(config, base)
 
 
-def _check_objectives(config: TrainConfig, data: Prepared) -> None:
+def check_objectives(config: TrainConfig, data: Prepared) -> None:
     """Raises `ConfigError` for an option of the loss that these rows cannot take."""
     from luban.stages.train.objectives.rules import check
 
@@ -207,7 +217,8 @@ def _calibration(task: Task) -> CalibrationInfo:
     )
 
 
-def _data(data: Prepared) -> dict[str, Any]:
+def data_of(data: Prepared) -> dict[str, Any]:
+    """What the manifest says of the rows."""
     rows = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test), "rejects": len(data.rejects)}
     told = {"source": data.source, "rows": rows, "columns": dict(data.columns), "fingerprint": data.fingerprint}
     return {**told, "prepare": dict(data.notes["section"])} if "section" in data.notes else told
@@ -231,8 +242,8 @@ def set_threads(threads: int) -> None:
 
 def _forget(run: Path) -> None:
     """Remove the run's checkpoints and what its method kept; its logs stay."""
-    for name in ("checkpoint", "work"):
-        shutil.rmtree(run / name, ignore_errors=True)
+    for work in (run / "checkpoint", *run.glob("work*")):
+        shutil.rmtree(work, ignore_errors=True)
     (run / "continual.json").unlink(missing_ok=True)
     if run.is_dir() and not any(run.iterdir()):
         run.rmdir()
