@@ -18,16 +18,12 @@ from luban.config import PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_place, made_by, write_text
 from luban.line import Made, Outcome, Step
-from luban.project import exported, located, read
+from luban.project import MODELS, SOURCES, exported, located, read
 from luban.records import Prepared, Reject, Rows, Watch, unwatched
 from luban.tasks import TASKS
 
 INERT = {"threads", "memory", "log"}
 "options that change how fast a step runs or what it says, not what it makes"
-SOURCES = ("source", "valid", "test", "unlabelled", "replay")
-"options of prepare that name rows"
-MODELS = ("base", "teacher", "continue_from")
-"options of train that name a model"
 KEPT = ("train", "valid", "test", "unlabelled")
 "parts of the rows, each kept in a file of its own"
 
@@ -242,6 +238,8 @@ def write_rows(rows: Prepared, out: Path) -> None:
     write_parts({part: getattr(rows, part) for part in KEPT}, rows.rejects, out)
     if not len(rows.unlabelled):
         (out / "unlabelled.jsonl").unlink()  # the directory is a source of rows again, and this would be none
+    if len(rows.items):
+        _write_lines(out / "items.jsonl", (dict(row) for row in rows.items))
     if rows.replay is not None:
         write_rows(rows.replay, out / "replay")
     about = {key: getattr(rows, key) for key in ("task", "source", "fingerprint")}
@@ -271,6 +269,8 @@ def read_rows(out: Path) -> Prepared:
         parts: dict[str, Any] = {part: _read_lines(out / f"{part}.jsonl") for part in KEPT[:3]}
         if (out / "unlabelled.jsonl").is_file():
             parts["unlabelled"] = _read_lines(out / "unlabelled.jsonl")
+        if (out / "items.jsonl").is_file():
+            parts["items"] = _read_lines(out / "items.jsonl")
         rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))
         replay = read_rows(out / "replay") if about.pop("replay", False) else None
         return Prepared(rejects=rejects, replay=replay, **parts, **about)

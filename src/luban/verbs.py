@@ -24,6 +24,7 @@ from luban.config import (
 )
 from luban.errors import ConfigError, DataError, FolderError, nearest_hint
 from luban.folder import Folder, check_file, check_place, check_target, write_text
+from luban.pictures import is_data
 from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
 from luban.runtimes import RUNTIMES
@@ -87,7 +88,7 @@ def check(config: PrepareConfig, task: str, *, base: str = "") -> Check:
     from luban.encoding import TextEncoder
     from luban.stages.prepare import check as checked
 
-    encoder = TextEncoder.open(bases.find(base).path) if base else None
+    encoder = TextEncoder.open(bases.find(base).path) if base and not kind(task).sees else None
     return checked(config.source, kind(task), config, encoder=encoder)
 
 
@@ -119,6 +120,8 @@ class Labelled:
     rows: Rows
     rejects: tuple[Reject, ...]
     columns: Mapping[str, str]
+    train: Rows = ()
+    "of a recommendation, the histories to learn from that stand in the same source: its baselines know them"
 
 
 def labelled(model: Folder, config: PrepareConfig) -> Labelled:
@@ -137,17 +140,18 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
             "no labelled row was found.", "A model is judged on labelled rows.", "Check the source.", file=config.source
         )
     shown = part_of(Path(config.source).name) if found.whole else part
-    return Labelled(config.source, shown, found.parts[part].rows, found.parts[part].rejects, found.columns)
+    beside = found.parts["train"].rows if found.items and "train" in found.parts else ()
+    return Labelled(config.source, shown, found.parts[part].rows, found.parts[part].rejects, found.columns, beside)
 
 
 def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
-    """The rows of ``config.source`` to be answered, labels or not, each with the number of its row as ``id``."""
+    """The rows of ``config.source`` to be answered, labels or not, each with the number of its row as ``id``; of a picture, its file."""
     from luban.stages.prepare import load as read
 
     found = read(config.source, kind(model.manifest.task), config=config, labelled=False)
     for part in found.parts.values():
         for number, row in zip(part.lines, part.rows, strict=True):
-            yield {**row, "id": str(number)}
+            yield {**row, "id": row["image"] if "image" in row and not is_data(row["image"]) else str(number)}
 
 
 def evaluate(model: Model, source: str | Path, *, watch: Watch = unwatched, **options: Any) -> Evaluation:
@@ -172,7 +176,9 @@ def judged(
     from luban.stages.evaluate import evaluate as evaluated
 
     check_known(rows.rows, folder.manifest.labels, folder.manifest.name)
-    evaluation = evaluated(folder, rows.rows, config, watch=watch, rejects=len(rows.rejects))
+    evaluation = evaluated(
+        folder, rows.rows, config, watch=watch, rejects=len(rows.rejects), train_rows=rows.train or None
+    )
     if config.report:
         write_report(evaluation, Path(config.report), language=language)
     return evaluation
@@ -261,7 +267,7 @@ def served(models: Iterable[Model], *, explaining: bool = True, threads: int = 0
             raise ConfigError(
                 f"Two models are named {name!r}.", "Each is asked by its name.", "Rename one of the directories."
             )
-        answers = explaining and not folder.task().embeds  # no word speaks for a vector
+        answers = explaining and (folder.task().recommends or not folder.task().embeds)  # no word speaks for a vector
         out[name] = Served.open(folder, name=name, threads=threads or 1, explain=explainer(folder) if answers else None)
     return out
 

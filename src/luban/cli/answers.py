@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from luban.records import Prediction
 
+SHOWN = 3
+"items of a ranked list on one line"
+
 
 def answer_line(answer: Prediction) -> str:
     """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
+    if answer.items is not None:
+        return "  ".join(f"{one.text} {one.score:.3f}" for one in answer.items[:SHOWN]) or "–"
     if answer.answer is not None:
         return f"{answer.answer or '–'}  {answer.score or 0.0:.3f}"
     if answer.entities is not None:

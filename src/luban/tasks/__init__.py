@@ -12,7 +12,10 @@ TASKS = Registry(
         "token-classification": "luban.tasks.token_classification:TokenClassification",
         "intent-and-slots": "luban.tasks.intent_and_slots:IntentAndSlots",
         "extractive-qa": "luban.tasks.extractive_qa:ExtractiveQA",
+        "text-generation": "luban.tasks.text_generation:TextGeneration",
         "embedding": "luban.tasks.embedding:Embedding",
         "rerank": "luban.tasks.rerank:Rerank",
+        "recommendation": "luban.tasks.recommendation:Recommendation",
+        "image-classification": "luban.tasks.image_classification:ImageClassification",
     },
 )

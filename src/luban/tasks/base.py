@@ -4,11 +4,10 @@ A task stands in one file, in two halves. The numpy half runs wherever the model
 
     columns             which columns rows have; `parse` makes one canonical row of a raw record or says what is wrong
     fit(rows)           the task for these rows: discovers the labels
-    encode(row, enc)    a row as windows of sub-words
+    encode(row, enc)    a row as windows of sub-words, or a picture
     targets(row, enc)   what the model should have said, one array a window
     decode(enc, out)    logits of the windows to a `Prediction`, with characters of the original text
     score(rows, preds)  the scores by their names in the design
-    golden ties         `Prediction.as_json` is what is compared at every hand-off
 
 The torch half is what training needs; torch is imported inside its functions:
 
@@ -21,18 +20,22 @@ The torch half is what training needs; torch is imported inside its functions:
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import IGNORE, Encoded, TextEncoder
+from luban.cells import required_label as required_label
+from luban.cells import required_number as required_number
+from luban.cells import required_text as required_text
+from luban.cells import texts_in as texts_in
+from luban.encoding import IGNORE, Encoded
 from luban.errors import DataError
-from luban.records import Prediction, Row, Rows
+from luban.records import Prediction, Row, Rows, texts
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +50,11 @@ INTENT = "intent:"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column a task reads: ``aliases`` are other names it is recognised by; ``about`` is said in errors and docs."""
+    """A column a task reads: ``aliases`` are other names it is recognised by; ``about`` is said in errors and docs.
+
+    ``prose``: a target that is text (or a list of texts) to be read, and so cleaned like what is asked. ``picture``: holds a
+    picture, as its file's name or a data URL. ``option``: says how one row is to be answered; not read of rows to learn from.
+    """
 
     name: str
     about: str
@@ -55,7 +62,8 @@ class Column:
     required: bool = True
     target: bool = False
     prose: bool = False
-    "whether a target is text (or a list of texts) to be read, and so cleaned like what is asked"
+    picture: bool = False
+    option: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +99,9 @@ TEXT = Column(
     ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"),
 )
 LABEL = Column(
-    "label",
-    "its class",
-    ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"),
+    "label", "its class", ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"),
     target=True,
-)
-
+)  # fmt: skip
 
 QUERY = Column("text", "the query", ("query", "question", "anchor", "text_a", "sentence1", "question1", "问题", "查询"))
 PASSAGE = Column(
@@ -122,8 +127,18 @@ class Task(ABC):
     "whether outputs are one vector a sub-word (b, n, labels) instead of one a row (b, labels)"
     keeps_text: ClassVar[bool] = False
     "whether rows hold positions in their texts, which cleaning would move"
+    sees: ClassVar[bool] = False
+    "whether rows are pictures, which a `PictureEncoder` reads, instead of texts, which a `TextEncoder` reads"
     embeds: ClassVar[bool] = False
     "whether the model is the encoder alone, whose output is the text's vector (b, hidden): there is no head"
+    generates: ClassVar[bool] = False
+    "whether the answer is written sub-word by sub-word (`generation`): outputs are (b, n, vocabulary), and `written` decodes"
+    recommends: ClassVar[bool] = False
+    "whether rows are made of interactions of users with items, and answers are items"
+    files: ClassVar[tuple[str, ...]] = ()
+    "files of the folder that are the task's own, which an export takes along"
+    forms: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    "sets of columns of which a source has one; empty: what is required is said column by column"
     whole_batch: ClassVar[bool] = False
     "whether a row's loss depends on the batch's other rows, so that a batch cannot be divided"
 
@@ -176,6 +191,20 @@ class Task(ABC):
         """The rows to learn from or be watched on; a task may add to each what it finds in all that are ``known``."""
         return list(rows)
 
+    def question(self, row: Row) -> dict[str, Any]:
+        """A canonical row as a client would ask it: its texts alone."""
+        sent: dict[str, Any] = dict(texts(row))
+        parsed = self.parse(sent, labelled=False)
+        return {name: parsed[name] for name in sent}
+
+    def with_files(self, folder: Path) -> Self:
+        """The task with what stands in its own ``files`` of a model folder; raises `FolderError`."""
+        return self
+
+    def asks_model(self, rows: Rows) -> list[Row]:
+        """Rows whose answers depend on the weights, to compare two runtimes on: ``rows`` themselves, unless they do not."""
+        return list(rows)
+
     def companions(self, width: int, longest: int) -> dict[str, str]:
         """Further files of the folder, name to text, by which other libraries read it; width of the encoder, longest window."""
         return {}
@@ -194,8 +223,8 @@ class Task(ABC):
         """The task for these canonical rows; raises `DataError` when there is nothing to learn (one class only)."""
 
     @abstractmethod
-    def encode(self, row: Row, encoder: TextEncoder) -> Encoded:
-        """A canonical row as windows."""
+    def encode(self, row: Row, encoder: Any) -> Encoded:
+        """A canonical row as windows, by a `TextEncoder`, or a `PictureEncoder` where the task ``sees``."""
 
     @abstractmethod
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
@@ -217,6 +246,11 @@ class Task(ABC):
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
     ) -> torch.Tensor:
         """Sum of the batch's losses, each times its row's weight; ``smoothing`` is label smoothing where it applies."""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The ids after which nothing more is written."""
+        return frozenset(self.settings.get("ends", ()))
 
     def model_config(self) -> dict[str, Any]:
         """Entries of the transformers config that make its class fit this task."""
@@ -243,69 +277,6 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     powers = np.exp(shifted)
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-def required_text(record: Row, column: str) -> str:
-    """A non-empty string of a record; raises `DataError` otherwise."""
-    value = record.get(column)
-    if not isinstance(value, str):
-        raise DataError(
-            f"{value!r} is no text.", f"Column {column!r} holds text.", "Fill it in or remove the row.", column=column
-        )
-    if not value.strip():
-        raise DataError(
-            "the text is empty.", "A row needs text to learn from.", "Fill it in or remove the row.", column=column
-        )
-    half = re.search("[\ud800-\udfff]", value)
-    if half:
-        raise DataError(
-            f"the text holds half a surrogate pair ({half[0]!r}, character {half.start() + 1}).",
-            "Text is Unicode that can be written as UTF-8.",
-            "Read the file in the encoding it was written in, or remove the row.",
-            column=column,
-        )
-    return value
-
-
-def required_label(record: Row, column: str) -> str:
-    """A non-empty label of a record as text (numbers become their decimal form); raises `DataError` otherwise."""
-    value = record.get(column)
-    if value is None or isinstance(value, list | dict) or (isinstance(value, float) and value != value):
-        raise DataError(
-            f"{value!r} is no label.", "A row needs one label.", "Fill it in or remove the row.", column=column
-        )
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    label = str(value).strip()
-    if not label:
-        raise DataError("the label is empty.", "A row needs one label.", "Fill it in or remove the row.", column=column)
-    return label
-
-
-def required_number(record: Row, column: str) -> float:
-    """A finite number of a record; raises `DataError` otherwise."""
-    value = record.get(column)
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise DataError(
-            f"{value!r} is no number.", "A finite number is expected.", "Mend it or remove the row.", column=column
-        )
-    return number
-
-
-def texts_in(record: Row, column: str) -> list[str]:
-    """The texts of a cell that holds a list, one text, or nothing; raises `DataError` for anything else."""
-    value = record.get(column)
-    if value is None or value == "":
-        return []
-    if not isinstance(value, str | list | tuple):
-        raise DataError(
-            f"{value!r} is no list of texts.", "Texts in a list, or one text.", "Mend it.", column=column
-        )
-    return [required_text({column: text}, column) for text in ([value] if isinstance(value, str) else value)]
 
 
 def two_classes(labels: Sequence[str], column: str) -> None:

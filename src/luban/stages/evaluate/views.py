@@ -17,6 +17,7 @@ VIEWS = Registry(
         "answer": "luban.stages.evaluate.answer:look",
         "labels": "luban.stages.evaluate.several:look",
         "value": "luban.stages.evaluate.value:look",
+        "items": "luban.stages.evaluate.recommend:look",
         "embedding": "luban.stages.evaluate.search:look",
         "relevance": "luban.stages.evaluate.search:ordered",
         "label": "luban.stages.evaluate.label:look",

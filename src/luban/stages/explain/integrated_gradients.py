@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from luban.encoding import Window, collate
 from luban.errors import ConfigError
-from luban.outputs import logits_of
+from luban.outputs import answers_of
 from luban.predict import Predictor
 from luban.records import Evidence, WordWeight
 from luban.stages.explain.base import Question, Term
@@ -71,7 +71,7 @@ def _window(
 
     def number(read: torch.Tensor) -> torch.Tensor:
         spread = {name: value.expand(len(read), -1) for name, value in extra.items()}
-        logits = logits_of(model(input_ids=read, **spread))
+        logits = answers_of(model, {"input_ids": read, **spread})
         shares = torch.tensor([term.share for term in terms], device=logits.device)
         outputs = [term.output for term in terms]
         if terms[0].position is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded
-from luban.predict import Predictor
+from luban.predict import Predictor, reordered
 from luban.records import Prediction, Row, Rows, texts
 from luban.tasks.base import Floats, HeadPart, softmax
 
@@ -99,6 +99,8 @@ def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
         return _spans(a) != _spans(b) or a.label != b.label
     if a.embedding is not None:
         return apart(a, b) > TURNED
+    if a.items is not None:
+        return [one.item for one in a.items[:1]] != [one.item for one in (b.items or ())[:1]]
     if a.relevance is not None:
         return bool(np.argmax(a.relevance) != np.argmax(b.relevance or (0.0,)))
     if a.answer is not None:
@@ -131,6 +133,8 @@ def _distance(a: Answers, b: Answers, spread: float) -> float:
             worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
         elif one.embedding is not None:
             worst = max(worst, apart(one, two))
+        elif one.items is not None:
+            worst = max(worst, reordered(one.as_json()["items"], two.as_json()["items"]))
         elif one.relevance is not None and two.relevance is not None:
             worst = max(worst, *(abs(x - y) for x, y in zip(one.relevance, two.relevance, strict=True)))
         elif one.label is None and one.entities is None and one.score is not None:

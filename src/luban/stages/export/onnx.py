@@ -27,6 +27,7 @@ from luban.stages.export.agreement import Agreement, Answers, ask, compare, spac
 from luban.stages.export.graph import OPSET, fuse, trace
 from luban.stages.export.quantise import features, quantise
 from luban.stages.export.speed import faster
+from luban.tasks import TASKS
 
 STAGE = "export"
 MODEL = "model.onnx"
@@ -63,7 +64,7 @@ def export(folder: Folder, rows: Rows, config: ExportConfig, out: Path, *, watch
     """
     check_target(Path(out))
     _check(folder, rows)
-    chosen = spaced(rows, config.rows)
+    chosen = spaced(folder.task().asks_model(rows), config.rows)
     with tempfile.TemporaryDirectory(prefix="luban-export-") as work:
         reference = _reference(folder, config)
         expected = ask(reference, chosen)
@@ -217,7 +218,8 @@ def _write(folder: Folder, kept: Candidate, notes: dict[str, Any], out: Path) ->
 
 def _fill(folder: Folder, model: Path, golden: list[Golden], notes: dict[str, Any], work: Path) -> None:
     for name in folder.manifest.files:
-        if name in LEFT_BEHIND or Path(name).suffix in WEIGHTS or name.endswith(".index.json"):
+        own = name in TASKS[folder.manifest.task].files
+        if not own and (name in LEFT_BEHIND or Path(name).suffix in WEIGHTS or name.endswith(".index.json")):
             continue
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.path / name, work / name)
