@@ -13,6 +13,7 @@ from luban.tasks import TASKS
 from luban.tasks.base import Task
 from luban.tasks.embedding import Embedding
 from luban.tasks.extractive_qa import ExtractiveQA
+from luban.tasks.image_classification import ImageClassification
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
 from luban.tasks.rerank import Rerank
@@ -126,6 +127,11 @@ class TestExtractiveQA(TaskContract):
         return logits
 
 
+class TestImageClassification(TaskContract):
+    task = ImageClassification
+    rows = SAMPLES["image-classification"]
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -135,8 +141,10 @@ def test_the_table_of_tasks_is_known() -> None:
         "token-classification",
         "intent-and-slots",
         "extractive-qa",
+        "text-generation",
         "embedding",
         "rerank",
+        "image-classification",
     ]
 
 

@@ -11,7 +11,7 @@ from luban.config import TrainConfig
 from luban.records import Prepared
 from luban.stages.train.material import Material
 from luban.tasks import TASKS
-from luban.testing import SAMPLES, tiny_base
+from luban.testing import SAMPLES, base_for
 from luban.training import Learner, Schedule, TaskLoss, collated
 
 
@@ -21,8 +21,8 @@ def prepared(task: str = "text-classification", times: int = 6) -> Prepared:
     return Prepared(task, "samples", rows, rows[: len(SAMPLES[task]) * 2], [], (), {"text": "text"}, f"{task}-{times}")
 
 
-def base(tmp_path: Path) -> Base:
-    return find(str(tiny_base(tmp_path / "base")))
+def base(tmp_path: Path, task: str = "text-classification") -> Base:
+    return find(str(base_for(task, tmp_path / "base")))
 
 
 def config(**values: object) -> TrainConfig:
