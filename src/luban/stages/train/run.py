@@ -25,8 +25,7 @@ from luban.tasks.base import Task
 if TYPE_CHECKING:
     from torch import nn
 
-    from luban import processes
-    from luban.stages.train.loop import Run, work_of
+    from luban.stages.train.loop import Run
     from luban.stages.train.material import Material
     from luban.stages.train.origin import Origin
 
