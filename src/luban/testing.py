@@ -82,6 +82,12 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "订单什么时候到", "text_pair": "快递今天到", "negatives": ["很喜欢电影"]},
         {"text": "电影好不好", "text_pair": "很喜欢电影", "negatives": ["快递今天到"]},
     ],
+    "recommendation": [
+        {"text": "i love great food", "item": "good food"},
+        {"text": "what movie is good", "item": "great film"},
+        {"text": "我喜欢吃", "item": "吃的"},
+        {"text": "电影好不好", "item": "电影"},
+    ],
     "intent-and-slots": [
         {"tokens": ["hello", "bob"], "tags": ["O", "B-PER"], "label": "greet"},
         {"tokens": ["when", "is", "alice", "in", "paris"], "tags": ["O", "O", "B-PER", "O", "B-LOC"], "label": "ask"},

@@ -16,12 +16,14 @@ from luban.tasks.extractive_qa import ExtractiveQA
 from luban.tasks.image_classification import ImageClassification
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
+from luban.tasks.recommendation import Recommendation
 from luban.tasks.rerank import Rerank
 from luban.tasks.text_classification import TextClassification
 from luban.tasks.text_pair import TextPair
 from luban.tasks.text_regression import TextRegression
 from luban.tasks.token_classification import TokenClassification
 from luban.testing import SAMPLES, TaskContract
+from luban.towers import Catalogue, Shop, Towers
 
 SCORED = [row | {"label": value} for row, value in zip(SAMPLES["text-pair"], ("4.5", "0.2", "5", "1"), strict=True)]
 
@@ -132,6 +134,24 @@ class TestImageClassification(TaskContract):
     rows = SAMPLES["image-classification"]
 
 
+class TestRecommendation(TaskContract):
+    task = Recommendation
+    rows = SAMPLES["recommendation"]
+
+    def fitted(self) -> tuple[Task, list[dict[str, Any]]]:
+        """The task with as many items as rows; a text's vector is the user's, and points at one item."""
+        task, rows = super().fitted()
+        ids = tuple(row["item"] for row in rows)
+        one = np.eye(len(ids), dtype=np.float32)
+        towers = Towers(one, one, np.zeros(len(ids)), np.zeros(8), one, np.zeros(len(ids)))
+        assert isinstance(task, Recommendation)
+        return task.stocked(Shop(Catalogue(ids, ids, np.arange(len(ids))), towers)), rows
+
+    def perfect_outputs(self, task: Task, row: dict[str, Any], encoded: Encoded) -> list[Any]:
+        assert isinstance(task, Recommendation)
+        return [np.eye(len(self.rows), dtype=np.float32)[task.shop.catalogue.index[row["item"]]] * 20.0]
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -144,6 +164,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "text-generation",
         "embedding",
         "rerank",
+        "recommendation",
         "image-classification",
     ]
 

@@ -67,7 +67,7 @@ def test_head_only_leaves_the_encoder_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("method", "task"), EVERY)
 def test_every_method_gives_a_folder_that_reproduces_its_golden_rows(method: str, task: str, tmp_path: Path) -> None:
-    folder = train(prepared(task), base(tmp_path), config(method=method, epochs=1), tmp_path / "model")
+    folder = train(prepared(task), base(tmp_path, task), config(method=method, epochs=1), tmp_path / "model")
     assert folder.golden()
     assert folder.manifest.recipe["method"] == method
     assert not (tmp_path / "model.run" / "work").exists()

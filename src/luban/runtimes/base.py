@@ -6,13 +6,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.encoding import Batch
+from luban.encoding import Batch, Ints
+from luban.errors import FolderError
+
+
+class Decoder(ABC):
+    """What a model that writes has read of some texts so far: rows of one length, nothing padded."""
+
+    @abstractmethod
+    def feed(self, ids: Ints) -> NDArray[np.float32]:
+        """Read (b, n) more sub-words of the b rows; returns the logits (b, vocabulary) of what follows the last."""
+
+    @abstractmethod
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, in this order; one may stand several times."""
 
 
 class Runtime(ABC):
@@ -35,6 +49,14 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch of `encoding.collate`: (b, labels), or (b, n, labels) for taggers."""
+
+    def decoder(self) -> Decoder:
+        """Begins texts of a model that writes; raises `FolderError` for one that does not."""
+        raise FolderError(
+            f"A model of runtime {self.name!r} without a decoder was asked to write.",
+            "A model that writes is one of text-generation.",
+            "Train or export such a model.",
+        )
 
     def alone(self, threads: int) -> Runtime | None:
         """The same weights once more, quickest at one call at a time: ``threads`` that wait for each other awake.

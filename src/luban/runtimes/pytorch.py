@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
 
-from luban.encoding import Batch
+from luban.encoding import Batch, Ints
 from luban.errors import FolderError
 from luban.prefix import restored
 from luban.outputs import answers_of
-from luban.runtimes.base import Runtime
+from luban.runtimes.base import Decoder, Runtime
 
 UNREADABLE = (
     OSError, KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError, ImportError, SafetensorError,
@@ -58,9 +58,36 @@ class PyTorchRuntime(Runtime):
             self.model.train(was_training)
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
+    def decoder(self) -> Decoder:
+        return TorchDecoder(self)
+
     def close(self) -> None:
         """Free the weights."""
         self.model = nn.Identity()
+
+
+class TorchDecoder(Decoder):
+    """What a causal language model has read, in transformers' cache of keys and values."""
+
+    def __init__(self, runtime: PyTorchRuntime) -> None:
+        self.runtime = runtime
+        self.cache: Any = None
+        self.only_last = {"logits_to_keep": 1} if "logits_to_keep" in runtime.takes else {}
+
+    def feed(self, ids: Ints) -> NDArray[np.float32]:
+        runtime = self.runtime
+        with runtime.lock, torch.inference_mode():
+            was_training = runtime.model.training
+            runtime.model.eval()
+            read = torch.from_numpy(ids).to(runtime.device)
+            output = runtime.model(input_ids=read, past_key_values=self.cache, use_cache=True, **self.only_last)
+            runtime.model.train(was_training)
+        self.cache = output.past_key_values
+        return np.asarray(output.logits[:, -1].float().cpu().numpy(), dtype=np.float32)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        with torch.inference_mode():
+            self.cache.reorder_cache(torch.tensor(list(rows), device=self.runtime.device))
 
 
 def open_model(folder: Path) -> nn.Module:

@@ -68,8 +68,10 @@ def recognise(
     ``labelled=False`` does without target columns.
     """
     found = _told(table, task, mapping or {})
-    wanted = [column for column in task.columns if labelled or not column.target]
+    wanted = [column for column in task.columns if not (column.option if labelled else column.target)]
     _by_name(table, wanted, found)
+    if task.forms:
+        return _formed(table, task, found, labelled)
     if is_tagger(task):
         return _tagger(table, task, found, labelled)
     missing = [column for column in wanted if column.required and column.name not in found]
@@ -129,6 +131,17 @@ def _tagger(table: Table, task: type[Task], found: dict[str, str], labelled: boo
             return {name: found[name] for name in form}
     wanted = (*forms[0], *others)
     raise _missing(table, [column for column in task.columns if column.name in wanted and column.name not in found])
+
+
+def _formed(table: Table, task: type[Task], found: dict[str, str], labelled: bool) -> dict[str, str]:
+    """The columns of the first of a task's forms that is whole, and the options of each row."""
+    named = {column.name: column for column in task.columns}
+    forms = [tuple(name for name in form if labelled or not named[name].target) for form in task.forms]
+    for form in forms:
+        if all(name in found for name in form):
+            options = {name: column for name, column in found.items() if named[name].option}
+            return {name: found[name] for name in form} | options
+    raise _missing(table, [named[name] for name in forms[-1] if name not in found])
 
 
 def is_tagger(task: type[Task]) -> bool:

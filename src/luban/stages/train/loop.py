@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -23,9 +24,11 @@ from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.base import Trained
 from luban.stages.train.mining import with_negatives
+from luban.stages.train.model import pooler
 from luban.stages.train.objectives import compose
 from luban.stages.train.pooling import add_mean_layer
-from luban.stages.train.probe import may_average, start_head
+from luban.stages.train.private import budget_of
+from luban.stages.train.probe import may_average, pass_on, start_head
 from luban.stages.train.sinks import Curves
 from luban.stages.train.weights import balanced
 from luban.training import Learner, Schedule, learnt, recall
@@ -79,14 +82,7 @@ class Run:
     def _learn(self, trained: Trained, material: Material, plan: Schedule, checkpoint: Checkpoint) -> None:
         """The loop, from where an interrupted run stood; leaves the best weights in the model."""
         resumed = checkpoint.progress() is not None
-        learner = Learner(
-            trained.step,
-            plan,
-            material.examples,
-            objective=trained.around(compose(self.config, material, plan)),
-            feed=trained.feed,
-            whole=trained.whole,
-        )
+        learner = self._learner(trained, material, plan)
         self.watch(forecast(learner, self.config.memory))
         self.progress["micro_tokens"] = learner.schedule.micro_tokens
         torch.manual_seed(self.config.seed)
@@ -96,8 +92,24 @@ class Run:
         with Curves(self.config.log if processes.rank() == 0 else (), self.path / "logs", self.path.stem, recipe) as curves:
             self._loop(learner, trained.whole, material, (checkpoint, curves))
         processes.wait()
+        if self.config.private:
+            from luban.stages.train.private_steps import settled
+
+            self.progress["private"] = settled(learner)
         if self.progress["best"] is not None:
             recall(trained.whole, checkpoint.best())
+
+    def _learner(self, trained: Trained, material: Material, plan: Schedule) -> Learner:
+        objective = trained.around(compose(self.config, material, plan))
+        if not self.config.private:
+            return Learner(
+                trained.step, plan, material.examples, objective=objective, feed=trained.feed, whole=trained.whole
+            )
+        from luban.stages.train.private_steps import PrivateLearner  # opacus is an extra
+
+        budget = budget_of(self.config, plan, len(material.examples))
+        secret = self.progress.setdefault("secret", secrets.token_hex(32))
+        return PrivateLearner(trained, plan, material.examples, objective=objective, budget=budget, secret=secret)
 
     def _counted(self, model: nn.Module, material: Material) -> Material:
         """The material with each row counting for what it is to; suspect labels are looked for once a run."""
@@ -123,6 +135,8 @@ class Run:
             self.progress["averages"] = self.config.pooling == "mean" and may_average(model, material.task)
         if self.progress["averages"]:
             add_mean_layer(model, seed=self.config.seed)
+            if self.config.private:
+                pass_on(pooler(model))  # `probe` would standardise what it reads by the rows
 
     def _loop(self, learner: Learner, whole: nn.Module, material: Material, kept_in: tuple[Checkpoint, Curves]) -> None:
         if self._stale():
@@ -136,7 +150,7 @@ class Run:
         saved = time.monotonic()
         for event in guarded(learner):
             if isinstance(event, Step):
-                curves.log({"train/loss": event.loss, "train/rate": event.rate}, event.done)
+                curves.log({**self._told(event.loss, "train/loss"), "train/rate": event.rate}, event.done)
                 self.watch(event)
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     checkpoint.save(learner.state(), self.progress)
@@ -156,7 +170,8 @@ class Run:
 
     def _judge(self, event: EpochEnd, scores: dict[str, float], main: str, loss: float) -> bool:
         """Remember the scores; returns whether they are the best so far."""
-        self.progress["history"].append({"epoch": event.epoch, "step": event.done, **({"loss": loss} if event.done else {}), **scores})
+        told = self._told(loss) if event.done else {}
+        self.progress["history"].append({"epoch": event.epoch, "step": event.done, **told, **scores})
         if main not in scores:
             return False
         better = self.progress["best"] is None or scores[main] > self.progress["best"]
@@ -165,6 +180,10 @@ class Run:
         else:
             self.progress["stale"] += 1
         return better
+
+    def _told(self, loss: float, name: str = "loss") -> dict[str, float]:
+        """The training loss where it may be told: a private run has no noise on it."""
+        return {} if self.config.private else {name: loss}
 
     def _stale(self) -> bool:
         return bool(self.progress["stale"] >= self.config.patience)

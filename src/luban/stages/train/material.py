@@ -75,7 +75,7 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     known = [*data.train, *data.valid]
     rows = task.completed(data.train, config, known)
     encoded = [task.encode(row, encoder) for row in rows]
-    if not config.max_length and not (task.sees or task.generates):
+    if not config.max_length and not (task.sees or task.generates or config.private):
         lengths = lengths_of(encoded)
         length = window_length(lengths, encoder.limit)
         encoder.limit = length

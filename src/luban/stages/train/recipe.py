@@ -23,6 +23,8 @@ RATES = {
 }  # fmt: skip
 "what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
 WRITER_EPOCHS = 3.0
+PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 1e-2, 8192
+"of a private run; its batches are not limited by sub-words, and are run in parts of so many"
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"
 
@@ -30,6 +32,8 @@ LENGTH_SHARE = 0.995
 def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     """The numbers of a run over ``rows`` windows."""
     tagger = task.tags_words and bool(task.parts)
+    if config.private:
+        return _private(config, task, rows)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
     full = 3e-4 if tagger else 5e-5 if task.generates else 1e-4 if task.tags_words else 3e-5 if rows < FEW and not task.embeds else 5e-5
     rate = config.rate or RATES.get(config.method, full)
@@ -46,6 +50,26 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
         clip=config.clip,
         smoothing=smoothing(config, task),
         bf16=config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16()),
+        seed=config.seed,
+    )
+
+
+def _private(config: TrainConfig, task: Task, rows: int) -> Schedule:
+    """Large batches and rates: the noise of a step is the same however many rows speak (Li et al. 2022,
+    https://arxiv.org/abs/2110.05679), and the head has no start."""
+    batch_rows = config.batch_rows or min(rows, max(64, min(1024, rows // 8)))
+    rate = config.rate or RATES.get(config.method, PRIVATE_RATE)
+    return Schedule(
+        epochs=config.epochs or PRIVATE_EPOCHS,
+        rate=rate,
+        head_rate=config.head_rate or PRIVATE_HEAD_RATE,
+        batch_rows=batch_rows,
+        batch_tokens=config.batch_tokens or PRIVATE_TOKENS,
+        micro_tokens=config.batch_tokens or PRIVATE_TOKENS,
+        warmup=config.warmup,
+        decay=config.decay,
+        clip=config.clip,
+        smoothing=smoothing(config, task),
         seed=config.seed,
     )
 

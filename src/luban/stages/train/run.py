@@ -47,6 +47,7 @@ def train(
     name that no URL can hold, `GateError` where training diverges.
     """
     from luban import processes
+    from luban.stages.train import private
     from luban.stages.train.loop import Run, work_of
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
@@ -61,13 +62,16 @@ def train(
     check_target(out)
     check_method(config, data.task, base.path)
     check_objectives(config, data)
-    origin = origin_of(data, base, config)
+    private.check(config, data, base.path)
+    origin = origin_of(data, base, private.guarded(config))
     data, config = origin.data, origin.config
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
     work = work_of(Path(f"{out}.run"))
     method = METHODS[config.method]
     material = encode(data, replace(base, path=method.reader(base.path, config, work)), config, task=origin.task)
+    if config.private:
+        material = private.first_windows(material)
     plan = schedule(config, material.task, len(material.examples))
     set_threads(config.threads)
     material = origin.taught(material, work)
@@ -86,7 +90,7 @@ def train(
         base=origin.root,
         parent=origin.parent.manifest.fingerprint if origin.parent is not None else None,
         recipe=recipe,
-        data=data_of(data),
+        data=data_of(data, hashed=not config.private),
         thresholds=task.calibration.thresholds,
         calibration=_calibration(task),
         settings=task.settings,
@@ -96,6 +100,7 @@ def train(
             "history": history,
             "parameters": run.parameters,
             **origin.notes,
+            **{name: run.progress[name] for name in ("private",) if name in run.progress},
             **kept,
             **_suspected(run.progress, config, len(data.train)),
         },
@@ -183,7 +188,8 @@ def _fill(
     for name, text in told.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(work / name, text)
-    write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
+    if material.drift:
+        write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
     (work / "reports").mkdir()
     write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
 
@@ -216,10 +222,11 @@ def _calibration(task: Task) -> CalibrationInfo:
     )
 
 
-def data_of(data: Prepared) -> dict[str, Any]:
-    """What the manifest says of the rows."""
+def data_of(data: Prepared, *, hashed: bool = True) -> dict[str, Any]:
+    """What the manifest says of the rows; not ``hashed``: nothing by which a guess of them all could be proved."""
     rows = {"train": len(data.train), "valid": len(data.valid), "test": len(data.test), "rejects": len(data.rejects)}
-    told = {"source": data.source, "rows": rows, "columns": dict(data.columns), "fingerprint": data.fingerprint}
+    told = {"source": data.source, "rows": rows, "columns": dict(data.columns)}
+    told |= {"fingerprint": data.fingerprint} if hashed else {}
     return {**told, "prepare": dict(data.notes["section"])} if "section" in data.notes else told
 
 
