@@ -38,6 +38,7 @@ NAMES = [
     "load",
     "new",
     "run",
+    "search",
     "serve",
     "train",
 ]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from luban.predict import Predictor
     from luban.project import create as new
     from luban.records import Entity, Evidence, Prediction
+    from luban.searching import search
     from luban.verbs import compare, evaluate, explain, export, load, serve, train
 
 _DOOR = {
@@ -59,6 +60,7 @@ _DOOR = {
     "load": "luban.verbs:load",
     "new": "luban.project:create",
     "run": "luban.pipeline:run",
+    "search": "luban.searching:search",
     "serve": "luban.verbs:serve",
     "train": "luban.verbs:train",
 }
@@ -87,6 +89,7 @@ __all__ = [  # noqa: RUF022 - errors, nouns, verbs
     "load",
     "new",
     "run",
+    "search",
     "serve",
     "train",
 ]

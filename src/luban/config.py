@@ -76,7 +76,7 @@ class TrainConfig(Section):
     batch_rows: int = Field(0, ge=0, description="most rows an optimiser step; 0: by the number of rows")
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm; private: of each row")
     dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder and the head; -1: by task")
     smoothing: float = Field(-1, ge=-1, lt=1, description="label smoothing; -1: by task")
     adversarial: Literal["none", "fgm", "pgd", "freelb"] = Field(
@@ -98,6 +98,10 @@ class TrainConfig(Section):
     noisy: Literal["none", "keep", "weigh", "drop"] = Field(
         "none", description="labels that look wrong: not looked for, only reported, weighed down, or left out"
     )
+    private: float = Field(
+        0, ge=0, le=100, description="epsilon of differential privacy that the training rows are promised; 0: no promise"
+    )
+    delta: float = Field(0, ge=0, lt=1, description="delta of that promise; 0: a tenth of one over the rows")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
     pooling: Literal["auto", "first", "mean"] = Field(
         "auto",
@@ -229,6 +233,18 @@ class LabelConfig(Section):
     timeout: float = Field(60.0, gt=0, description="seconds that an answer may take")
     price_in: float = Field(0, ge=0, description="price of a million tokens sent, to count the cost")
     price_out: float = Field(0, ge=0, description="price of a million tokens received")
+
+
+class WriteConfig(Section):
+    """How an answer is written; only models that write heed it."""
+
+    max_new_tokens: int = Field(128, ge=0, description="most sub-words of a written answer")
+    beams: int = Field(1, ge=1, description="beams that look for the most probable answer")
+    temperature: float = Field(0, ge=0, description="above 0 an answer is drawn by chance; higher: more freely")
+    top_k: int = Field(0, ge=0, description="draw from the so many most probable sub-words; 0: from all")
+    top_p: float = Field(1, gt=0, le=1, description="draw from the most probable sub-words that hold this share")
+    seed: int = Field(13, ge=0, description="seed of what is left to chance")
+    stop: str = Field("", description="text before which an answer ends")
 
 
 class EvaluateConfig(Section):

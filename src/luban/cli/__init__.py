@@ -11,10 +11,25 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from luban.cli import compare, data, demo, doctor, evaluate, explain, export, models, new, predict, run, serve, train
+from luban.cli import (
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    models,
+    new,
+    predict,
+    run,
+    search,
+    serve,
+    train,
+)
 from luban.cli.frame import SETTINGS, answered
 
-VERBS = (demo, new, run, data, train, evaluate, compare, predict, explain, export, serve, models, doctor)
+VERBS = (demo, new, run, data, train, search, evaluate, compare, predict, explain, export, serve, models, doctor)
 
 
 class InOrder(TyperGroup):

@@ -6,7 +6,8 @@ The section stays the one source of truth: this file adds no knob, checks no val
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -19,10 +20,12 @@ from luban.errors import ConfigError
 PANELS = {
     "PrepareConfig": "Rows",
     "TrainConfig": "Training",
+    "SearchConfig": "Search",
     "LabelConfig": "Labelling",
     "EvaluateConfig": "Evaluation",
     "ExportConfig": "Export",
     "ServeConfig": "Serving",
+    "WriteConfig": "Writing",
 }
 
 METAVARS = {
@@ -41,8 +44,11 @@ METAVARS = {
     "llm": "URL",
     "model": "NAME",
     "key_env": "NAME",
+    "stop": "TEXT",
     "teacher": "MODEL",
     "continue_from": "MODEL",
+    "bases": "NAME,NAME,...",
+    "space": "KEY=VALUES,...",
 }
 "what stands behind an option that is free text"
 
@@ -110,7 +116,7 @@ def default_text(default: Any) -> str:
         return "yes" if default else "no"
     if isinstance(default, tuple | list):
         return ",".join(str(item) for item in default)
-    return "" if default in ("", None) or default == {} else f"{default}"
+    return "" if default in ("", None) or default == {} or isinstance(default, Section) else f"{default}"
 
 
 def gathered(section: type[Section], given: Mapping[str, Any]) -> Any:
@@ -124,7 +130,9 @@ def gathered(section: type[Section], given: Mapping[str, Any]) -> Any:
 
 
 def value_of(name: str, annotation: Any, value: Any) -> Any:
-    """An option's text as the field wants it: ``a=b,c=d`` for a mapping, ``a,b`` for a tuple."""
+    """An option's text as the field wants it: ``a=b,c=d`` for a mapping or a section, ``a,b`` for a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return settings(name, value)
     if get_origin(annotation) is tuple:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if (isinstance(value, str) and get_origin(annotation) is Mapping) or name == "columns":
@@ -134,14 +142,34 @@ def value_of(name: str, annotation: Any, value: Any) -> Any:
 
 def pairs(name: str, text: str) -> dict[str, str]:
     """``text=body,label=topic`` as a mapping; raises `ConfigError` where a part has no ``=``."""
-    out = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip() or not value.strip():
-            raise ConfigError(
-                f"--{name} has {part!r}.",
-                "It is written NAME=COLUMN[,NAME=COLUMN ...].",
-                f"For example: --{name} text=body,label=topic",
-            )
-        out[key.strip()] = value.strip()
+    out, wrong = split(text.split(","))
+    if wrong:
+        raise ConfigError(
+            f"--{name} has {wrong!r}.",
+            "It is written NAME=COLUMN[,NAME=COLUMN ...].",
+            f"For example: --{name} text=body,label=topic",
+        )
     return out
+
+
+def settings(name: str, text: str) -> dict[str, str]:
+    """``rate=1e-5..1e-4,method=full,lora`` as a mapping: a comma that no key follows is part of the value."""
+    out, wrong = split(re.split(r",(?=[^=,]*=)", text))
+    if wrong:
+        raise ConfigError(
+            f"--{name} has {wrong!r}.",
+            "It is written KEY=VALUES[,KEY=VALUES ...].",
+            f"For example: --{name} rate=1e-5..1e-4,method=full,lora",
+        )
+    return out
+
+
+def split(parts: Iterable[str]) -> tuple[dict[str, str], str]:
+    """The two sides of each part's ``=``, and the first part that lacks one of them."""
+    out = {}
+    for part in filter(None, (piece.strip() for piece in parts)):
+        key, _, value = (side.strip() for side in part.partition("="))
+        if not key or not value:
+            return {}, part
+        out[key] = value
+    return out, ""

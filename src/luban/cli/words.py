@@ -48,8 +48,8 @@ class Count(int):
 
 WORDS: dict[str, tuple[str, str]] = {
     "interrupted": (
-        "Stopped. Nothing half-written is left; typed again, train and run resume, the others (demo too) start anew.",
-        "已中断。没有留下半成品；再次运行同一命令：train 和 run 接着做，其余（包括 demo）从头开始。",
+        "Stopped. Nothing half-written is left; typed again, train, search and run resume, the others (demo too) start anew.",
+        "已中断。没有留下半成品；再次运行同一命令：train、search 和 run 接着做，其余（包括 demo）从头开始。",
     ),
     # what was understood of the rows
     "rows": ("rows", "数据"),
@@ -98,6 +98,28 @@ WORDS: dict[str, tuple[str, str]] = {
         "{share} of the parameters were trained: {count} of {all}",
         "训练了 {share} 的参数：{all} 个中的 {count} 个",
     ),
+    # search
+    "trial": ("trial {number}", "第 {number} 次"),
+    "trial_of": ("trial {number} of {trials}", "第 {number} 次，共 {trials} 次"),
+    "best_so_far": ("best {score}", "最好 {score}"),
+    "own_settings": ("luban's own settings", "luban 默认设置"),
+    "settings": ("settings", "设置"),
+    "trial_pruned": ("stopped early", "提前停止"),
+    "trial_failed": ("failed", "失败"),
+    "trial_skipped": ("not begun", "未开始"),
+    "trial_complete": ("complete", "完成"),
+    "trial_interrupted": ("interrupted", "被中断"),
+    "search_go_on": ("What was found so far is kept. To go on: {command}", "已有结果均已保存。继续搜索：{command}"),
+    "searched": ("{path}: the best of {tried:trial} in {seconds}", "{path}：{tried} 次尝试中最好的一次，用时 {seconds}"),
+    "ended_trials": ("All trials are done; more: --trials N.", "全部尝试已完成；继续可加大 --trials。"),
+    "ended_time": ("The time is used up; more: --minutes N.", "时间已用完；继续可加大 --minutes。"),
+    "what_mattered": ("what mattered", "重要程度"),
+    "dev_optimistic": (
+        "Dev {score}: optimistic, for the trial was chosen by these rows.",
+        "验证 {score}：偏乐观，因为正是按这些数据挑选的。",
+    ),
+    "test_once": ("On {rows} test {rows:~row}, scored once: {score}.", "在 {rows} 行测试数据上（只评一次）：{score}。"),
+    "next_recipe": ("train, evaluate and export by the recipe that was found", "按找到的配方训练、评测并导出"),
     # scores
     "labelling": ("labelling", "标注中"),
     "labelling_done": (
