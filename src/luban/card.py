@@ -31,6 +31,7 @@ TASKS = {
     "text-regression": ("text-classification", "SequenceClassification", "gives a text a number"),
     "text-pair": ("text-classification", "SequenceClassification", "compares two texts"),
     "embedding": ("sentence-similarity", "", "gives a text a vector that lies near those of texts that mean the same"),
+    "recommendation": ("text-retrieval", "", "recommends items from what a user took before, or from a text"),
     "rerank": ("text-ranking", "SequenceClassification", "says how well a passage answers a query"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
 }
@@ -47,6 +48,7 @@ def model_card(manifest: Manifest) -> str:
         _use(manifest),
         _training(manifest),
         _data(manifest.data),
+        _privacy(manifest),
         _lineage(manifest),
         _limits(manifest),
         _files(manifest),
@@ -185,6 +187,26 @@ def _data(data: Mapping[str, Any]) -> str:
         if value not in ("", None, []):
             lines.append(f"- {escaped(key.replace('_', ' '))}: {escaped(_shown(value))}")
     return "## Data\n\n" + "\n".join(lines) if lines else ""
+
+
+def _privacy(manifest: Manifest) -> str:
+    """What a private run promises, for which rows, and what is outside of it."""
+    told = manifest.notes.get("private")
+    if not isinstance(told, Mapping):
+        return ""
+    epsilon, delta = f"{float(told['epsilon']):.2f}", f"{float(told['delta']):.2g}"
+    return (
+        f"## Privacy\n\n**Epsilon spent: {epsilon}** at delta {delta}, for each of the {told['rows']} training rows.\n\n"
+        "With or without any one of them, the chance of any outcome of this training differs by a factor of at most "
+        f"exp({epsilon}), except with probability {delta}. It was trained by DP-SGD: {told['steps']} steps, each on rows "
+        f"drawn with probability {float(told['rate']):.3g}, gradients bounded to norm {float(told['clip']):g} a row, noise "
+        f"multiplier {float(told['noise']):.3g}; counted by the {code(told['accountant'])} accountant of opacus.\n\n"
+        "Outside of this promise: the weights of the base model and what they were trained from; the validation rows, "
+        "which chose the checkpoint, the temperature and the thresholds and gave the scores; the names of the labels, the "
+        "number of rows and how they were cleaned and split; other trainings on the same rows, each of which spends its own "
+        "epsilon; and a person whose data stand in several rows, who is protected less. The golden rows are made ones, and "
+        "there is no drift sketch."
+    )
 
 
 def _lineage(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import Screen
 from luban.cli.tables import evidence_view
+from luban.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -22,13 +23,17 @@ def register(app: typer.Typer) -> None:
 def explain(
     screen: Screen,
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="the text to explain", show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="the text to explain", show_default=False)] = "",
     text_pair: Annotated[
         str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)
     ] = "",
     context: Annotated[
         str,
         typer.Option("--context", metavar="TEXT", help="the text that answers a question", show_default=False),
+    ] = "",
+    history: Annotated[
+        str,
+        typer.Option("--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False),
     ] = "",
     target: Annotated[
         str,
@@ -44,15 +49,17 @@ def explain(
     """Show which words spoke for an answer, and which against it."""
     from luban import verbs
 
+    check(text, history)
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
     if context:
         row = {"question": text, "context": context}
     shown = "\n".join(row.values())
     verbs.check_file_out(html)
     predictor = verbs.load(model)
-    row = {"image": text} if predictor.task.sees else row
+    row = {"image": text} if predictor.task.sees else {"history": history} if history else row
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)
+    shown = "\n".join(word.text for word in evidence.words) if history else shown
     screen.title(answer_line(answer))
     screen.show(evidence_view(screen, shown, evidence))
     screen.show(
@@ -62,3 +69,13 @@ def explain(
         verbs.write_page(Path(html), shown, evidence)
         screen.done(screen.word("made", path=html))
     return {"prediction": answer.as_json(), "evidence": evidence.as_json()}
+
+
+def check(text: str, history: str) -> None:
+    """Raises `ConfigError` unless one thing is to be explained."""
+    if bool(text) == bool(history):
+        raise ConfigError(
+            "A text and --history are both given." if text else "There is nothing to explain.",
+            "Either a text or --history IDS is expected.",
+            'For example: luban explain MODEL "a text"',
+        )

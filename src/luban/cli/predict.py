@@ -16,7 +16,7 @@ from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import ACCENT, Screen
 from luban.cli.tables import clipped, reasons
-from luban.config import PrepareConfig
+from luban.config import PrepareConfig, WriteConfig
 from luban.errors import ConfigError
 from luban.records import texts as texts_of
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    command(app, panel=STAGES, skip=set(PrepareConfig.model_fields) - {"columns", "clean", "strict"})(predict)
+    command(app, panel=STAGES, skip=set(PrepareConfig.model_fields) - {"columns", "clean", "strict", "seed"})(predict)
 
 
 def predict(
@@ -46,9 +46,14 @@ def predict(
         str,
         typer.Option("--context", metavar="TEXT", help="the text that answers questions", show_default=False),
     ] = "",
+    history: Annotated[
+        str,
+        typer.Option("--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False),
+    ] = "",
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)
     ] = "",
+    stream: Annotated[bool, typer.Option("--stream", metavar="", help="show a written answer as it comes")] = False,
     explain: Annotated[bool, typer.Option("--explain", metavar="", help="add the words that mattered")] = False,
     threads: Annotated[
         int,
@@ -58,19 +63,26 @@ def predict(
     ] = 0,
     *,
     prepare: PrepareConfig,
+    writing: WriteConfig,
 ) -> None:
     """Answer texts or a file of rows; --json writes one object a line."""
     from luban import verbs
 
-    check(text or [], input)
+    check([*(text or []), *([history] if history else [])], input)
     verbs.check_file_out(output)
     folder = verbs.opened(model)
     rows = (
         verbs.unlabelled(folder, prepare.model_copy(update={"source": input}))
         if input
+        else [{"history": history, "id": "1"}]
+        if history
         else asked_of(folder, typed(text or [], context))
     )
     predictor = verbs.load(folder, threads=threads or None)
+    rows = as_wanted(rows, writing, predictor)
+    if stream:
+        read_along(screen, predictor, rows)
+        return
     with written(output) as file:
         for row, answer in answered(predictor, rows):
             evidence = verbs.explain(predictor, row) if explain else None
@@ -91,6 +103,30 @@ def predict(
                     screen.show(Text("   " + reasons(evidence)))
     if file is not None:
         screen.note(screen.word("made", path=output))
+
+
+def as_wanted(rows: Iterable[Row], writing: WriteConfig, predictor: Predictor) -> Iterator[Row]:
+    """The rows with the options that were typed; raises `ConfigError` where the model writes nothing."""
+    options = writing.model_dump(exclude_unset=True)
+    if options and not predictor.task.generates:
+        raise ConfigError(
+            f"{', '.join(options)} was given, and {predictor.task.name} writes nothing.",
+            "These options say how an answer is written.",
+            "Leave them out.",
+        )
+    return ({**row, **options} for row in rows)
+
+
+def read_along(screen: Screen, predictor: Predictor, rows: Iterable[Row]) -> None:
+    """Show each answer as it is written; as JSON one object a piece."""
+    for row in rows:
+        for piece in predictor.pieces(row):
+            if screen.as_json:
+                screen.object({"id": row["id"], "piece": piece})
+            else:
+                print(piece, end="", flush=True)
+        if not screen.as_json:
+            print()
 
 
 def check(texts: list[str], source: str) -> None:
@@ -122,7 +158,10 @@ def asked(row: Row) -> str:
     """What a row asks, in few words."""
     from luban.pictures import named
 
-    return named(str(row["image"])) if "image" in row else next(iter(texts_of(row).values()))
+    if "image" in row:
+        return named(str(row["image"]))
+    taken = row.get("history") or row.get("user") or ""
+    return next(iter(texts_of(row).values()), taken if isinstance(taken, str) else ", ".join(taken))
 
 
 def because(evidence: Evidence) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Recommendation(Task):
         return self._shop
 
     @property
+    def outputs(self) -> int:
+        """Numbers of a text's vector."""
+        return 1 if self._shop is None else len(self._shop.towers.centre)
+
+    @property
     def parts(self) -> tuple[Any, ...]:
         """No class question is asked."""
         return ()
@@ -151,6 +156,13 @@ class Recommendation(Task):
         """A text as windows; of a history nothing is read, its items' vectors are known."""
         wish = self._wish(row)
         if row.get("text") is not None:
+            if self.settings.get("items_by") == "id":
+                raise DataError(
+                    "this model knows items by their ids alone.",
+                    "A text can be asked about where it was trained with --items-by both or text.",
+                    "Send a history: item ids, oldest first.",
+                    column="text",
+                )
             read = encoder.text(row["text"])
             return Encoded(read.windows, read.text, read.tokens, read.truncated, wish=wish)
         longer = len(wish.items) > len(self.shop.towers.recency)

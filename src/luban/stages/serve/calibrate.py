@@ -150,6 +150,8 @@ def _sample(served: Served) -> list[Encoded]:
 
 def _alike(row: Encoded, count: int) -> list[Encoded]:
     """Rows of one length that differ a little: the predictor answers equal ones with one row of a call."""
+    if not row.windows:  # of a history nothing is read
+        return [row] * count
     first, *others = row.windows
     return [replace(row, windows=(first.varied(i), *others)) for i in range(count)]
 

@@ -53,11 +53,15 @@ class Answered(BaseModel, extra="allow"):
     labels: list[str] | None = None
     entities: list[dict[str, Any]] | None = None
     value: float | None = None
+    text: str | None = Field(None, description="what was written")
+    cut: bool = Field(False, description="whether the limit of new sub-words ended it")
     answer: str | None = Field(None, description="a piece of the context, context[start:end]; empty where it has none")
     start: int | None = None
     end: int | None = None
     embedding: list[float] | None = Field(None, description="the text's vector, of length 1")
     relevance: list[float] | None = Field(None, description="how well each passage answers the query, 0 to 1")
+    items: list[dict[str, Any]] | None = Field(None, description="what is recommended, best first: item, text, score")
+    unknown: list[str] | None = Field(None, description="items of the history that the model does not know")
     tokens: int = Field(description="sub-words of the row")
     truncated: bool = Field(description="whether the end of the row was not read")
 

@@ -144,7 +144,7 @@ def _outputs(face: Face) -> dict[str, Output]:
         found["relevance"] = ("BYTES", 0, _as_text("relevance"))
     if sample.value is not None:
         found["value"] = ("FP32", 0, lambda answer: answer.value)
-    for name in ("labels", "entities"):
+    for name in ("labels", "entities", "items"):
         if getattr(sample, name) is not None:
             found[name] = ("BYTES", 0, _as_text(name))
     return found
