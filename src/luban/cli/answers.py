@@ -12,6 +12,8 @@ def answer_line(answer: Prediction) -> str:
     """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
     if answer.items is not None:
         return "  ".join(f"{one.text} {one.score:.3f}" for one in answer.items[:SHOWN]) or "–"
+    if answer.text is not None:
+        return answer.text + (" …" if answer.cut else "")
     if answer.answer is not None:
         return f"{answer.answer or '–'}  {answer.score or 0.0:.3f}"
     if answer.entities is not None:

@@ -7,7 +7,9 @@ are as they are.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -22,11 +24,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 
 from luban.cores import cores
-from luban.encoding import Batch
+from luban.encoding import Batch, Ints
 from luban.errors import FolderError
-from luban.runtimes.base import Runtime
+from luban.runtimes.base import Decoder, Runtime
 
 FILE = "model.onnx"
+PAST = "past."
+"begins the names of a graph's inputs that hold what was read before, of a model that writes"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 KINDS = {"i": np.int64, "f": np.float32}
 "what a graph takes numbers as"
@@ -50,6 +54,8 @@ class OnnxRuntime(Runtime):
         self.file = file
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self.outputs = [session.get_outputs()[0].name]
+        shapes = {entry.name: entry.shape for entry in session.get_inputs() if entry.name.startswith(PAST)}
+        self.past = {name: (int(shape[1]), int(shape[3])) for name, shape in shapes.items()}
         # Dynamic int8 takes one activation scale for a whole call, so company would change an answer.
         self.one_by_one = session.get_modelmeta().custom_metadata_map.get(ARITHMETIC) == "int8"
 
@@ -79,7 +85,8 @@ class OnnxRuntime(Runtime):
                 f"onnxruntime {onnxruntime.__version__} reads ONNX graphs.",
                 "It is damaged or was made for a newer onnxruntime: export it again.",
             ) from error
-        strange = [entry.name for entry in session.get_inputs() if entry.name not in INPUTS]
+        known = (*INPUTS, *(entry.name for entry in session.get_inputs() if entry.name.startswith(PAST)))
+        strange = [entry.name for entry in session.get_inputs() if entry.name not in known]
         if strange or not session.get_outputs():
             raise FolderError(
                 f"{file} asks for {', '.join(strange) or 'nothing and gives nothing'}.",
@@ -92,7 +99,22 @@ class OnnxRuntime(Runtime):
         """Logits (b, labels) or (b, n, labels); inputs that the graph does not name are left out."""
         if self.session is None:
             raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        if self.past:
+            return self._read(batch["input_ids"])
         feed = {name: np.ascontiguousarray(batch[name], dtype=KINDS[batch[name].dtype.kind]) for name in self.inputs}
+        return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
+
+    def decoder(self) -> Decoder:
+        return OnnxDecoder(self) if self.past else super().decoder()
+
+    def nothing_read(self, rows: int) -> dict[str, NDArray[np.float32]]:
+        """Keys and values of texts of which nothing was read yet."""
+        return {name: np.zeros((rows, heads, 0, width), dtype=np.float32) for name, (heads, width) in self.past.items()}
+
+    def _read(self, ids: Ints) -> NDArray[np.float32]:
+        """Logits (b, n, vocabulary) of whole texts; padding on the right is read by nothing before it."""
+        assert self.session is not None
+        feed = {"input_ids": np.ascontiguousarray(ids, dtype=np.int64), **self.nothing_read(len(ids))}
         return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
 
     def alone(self, threads: int) -> OnnxRuntime | None:
@@ -105,6 +127,32 @@ class OnnxRuntime(Runtime):
     def close(self) -> None:
         """Free the weights."""
         self.session = None
+
+
+class OnnxDecoder(Decoder):
+    """What a model that writes has read: its keys and values go from call to call without a copy."""
+
+    def __init__(self, runtime: OnnxRuntime) -> None:
+        self.runtime = runtime
+        self.kept: dict[str, onnxruntime.OrtValue] = {}
+
+    def feed(self, ids: Ints) -> NDArray[np.float32]:
+        session = self.runtime.session
+        if session is None:
+            raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        if not self.kept:
+            self.kept = _values(self.runtime.nothing_read(len(ids)))
+        given = _values({"input_ids": np.ascontiguousarray(ids, dtype=np.int64)})
+        logits, *now = session.run_with_ort_values(None, {**given, **self.kept})
+        self.kept = dict(zip(self.runtime.past, now, strict=True))
+        return np.asarray(logits.numpy()[:, -1], dtype=np.float32)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.kept = _values({name: value.numpy()[list(rows)] for name, value in self.kept.items()})
+
+
+def _values(arrays: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:
+    return {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
 
 
 def _refuse_external_data(file: Path) -> None:

@@ -19,8 +19,8 @@ from torch import nn
 
 from luban.encoding import Batch, Ints
 from luban.errors import FolderError
-from luban.prefix import restored
 from luban.outputs import answers_of
+from luban.prefix import restored
 from luban.runtimes.base import Decoder, Runtime
 
 UNREADABLE = (

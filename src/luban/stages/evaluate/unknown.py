@@ -47,7 +47,7 @@ def gold_labels(row: Row) -> set[str]:
     if "tags" in row:
         intent = {f"{INTENT}{row['label']}"} if "label" in row else set()
         return intent | {str(tag)[2:] for tag in row["tags"] if tag != "O"}
-    if "answers" in row:
+    if "answers" in row or "messages" in row or "target" in row:
         return set()
     return set(map(str, row["labels"])) if "labels" in row else {str(row["label"])}
 

@@ -15,6 +15,7 @@ VIEWS = Registry(
         "intent": "luban.stages.evaluate.intent:look",
         "entities": "luban.stages.evaluate.tags:look",
         "answer": "luban.stages.evaluate.answer:look",
+        "text": "luban.stages.evaluate.written:look",
         "labels": "luban.stages.evaluate.several:look",
         "value": "luban.stages.evaluate.value:look",
         "items": "luban.stages.evaluate.recommend:look",

@@ -31,6 +31,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{right} of {rows} rows are answered rightly, {wrong} are not.",
         "{rows} 行中有 {right} 行回答正确，{wrong} 行有误。",
     ),
+    "said_text": (
+        "{right} of {rows} texts are written as the right ones are, {wrong} are not.",
+        "{rows} 段文本中有 {right} 段与正确文本相同，{wrong} 段不同。",
+    ),
     "said_answer": (
         "{right} of {rows} questions are answered exactly, {wrong} are not.",
         "{rows} 个问题中有 {right} 个的回答完全正确，{wrong} 个不完全正确。",
@@ -161,6 +165,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "mistakes": ("The worst mistakes", "最严重的错误"),
     "about_mistakes_label": ("The surer the wrong answer, the further up.", "错得越自信，排得越前。"),
+    "about_mistakes_text": (
+        "The fewer words in the order of the right answer, the further up.",
+        "与正确回答按次序相同的词越少，排得越前。",
+    ),
     "about_mistakes_answer": (
         "The surer an answer that shares nothing with gold, the further up.",
         "与标注毫无重合的回答，越自信排得越前。",

@@ -18,6 +18,7 @@ from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
 from luban.stages.explain.base import Question, Term, located, shown_text
 from luban.stages.explain.items import explained, of_text
+from luban.stages.explain.written import of_written
 from luban.tagging import places
 from luban.tasks.base import INTENT, Floats, softmax
 from luban.tasks.extractive_qa import NONE, best_span, places_of
@@ -75,6 +76,8 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
             "A class, a number or a tag can be explained.",
             "Explain a rerank model's score of the query and the passage instead.",
         )
+    if task.generates:
+        return of_written(predictor, row, target)
     encoded = task.encode(row, predictor.encoder)
     if encoded.apart:
         raise ConfigError(

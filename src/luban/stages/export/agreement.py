@@ -53,6 +53,8 @@ class Agreement:
 def ask(predictor: Predictor, rows: Rows) -> Answers:
     """The answers of a runtime to canonical rows."""
     encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
+    if predictor.task.generates:
+        return Answers((), encoded, [], predictor.answer(encoded))
     logits = predictor.logits(encoded)
     predictions = [predictor.task.decode(row, out) for row, out in zip(encoded, logits, strict=True)]
     return Answers(predictor.task.parts, encoded, logits, predictions)
@@ -97,6 +99,8 @@ def _spans(prediction: Prediction) -> set[tuple[int, int, str]]:
 def _differs(a: Prediction, b: Prediction, spread: float) -> bool:
     if a.entities is not None:
         return _spans(a) != _spans(b) or a.label != b.label
+    if a.text is not None:
+        return a.text != b.text
     if a.embedding is not None:
         return apart(a, b) > TURNED
     if a.items is not None:
@@ -131,6 +135,8 @@ def _distance(a: Answers, b: Answers, spread: float) -> float:
     for row, (one, two) in enumerate(zip(a.predictions, b.predictions, strict=True)):
         if one.scores is not None and two.scores is not None:
             worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
+        elif one.text is not None:
+            worst = max(worst, abs((one.score or 0.0) - (two.score or 0.0)) if one.text == two.text else 0.0)
         elif one.embedding is not None:
             worst = max(worst, apart(one, two))
         elif one.items is not None:
@@ -163,8 +169,8 @@ def _said(prediction: Prediction) -> Any:
     if prediction.entities is not None:
         own = [] if prediction.label is None else [prediction.label]
         return own + [f"{entity.label} {entity.text}" for entity in prediction.entities]
-    if prediction.answer is not None:
-        return prediction.answer
+    if prediction.text is not None or prediction.answer is not None:
+        return prediction.text if prediction.text is not None else prediction.answer
     if prediction.labels is not None:
         return list(prediction.labels)
     return prediction.value if prediction.value is not None else prediction.label

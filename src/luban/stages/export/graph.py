@@ -30,7 +30,7 @@ def trace(folder: Folder, file: Path) -> None:
     import torch
 
     task = folder.task()
-    model = _load(folder.path, task.model_class)
+    model = load(folder.path, task.model_class)
     taken = inspect.signature(model.forward).parameters
     names = [name for name in INPUTS if name in taken]
     ids = torch.full((2, 8), 5, dtype=torch.int64)
@@ -41,7 +41,7 @@ def trace(folder: Folder, file: Path) -> None:
         values = {PIXELS: torch.zeros(2, 3, *folder.encoder().how.size)}
     axes["logits"] = {0: "batch", 1: "sequence"} if task.tags_words else {0: "batch"}
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 _Logits.around(model, names),
                 tuple(values[name] for name in names),
@@ -89,7 +89,7 @@ def fuse(source: Path, out: Path, config: Path) -> dict[str, int]:
     sizes = json.loads(config.read_text(encoding="utf8"))
     heads, hidden = sizes.get("num_attention_heads", 0), sizes.get("hidden_size", 0)
     try:
-        with _quiet():
+        with quiet():
             fused, found = _fused(source, int(heads), int(hidden))
             onnx.checker.check_model(onnx.load(str(source)))
             fused.save_model_to_file(str(out))
@@ -112,13 +112,14 @@ def _fused(source: Path, heads: int, hidden: int) -> tuple[Any, dict[str, int]]:
     return fused, {name: int(count) for name, count in fused.get_fused_operator_statistics().items() if count}
 
 
-def _load(path: Path, model_class: str) -> Any:
+def load(path: Path, model_class: str) -> Any:
+    """The model of a folder, its attention in plain operators; raises `FolderError`."""
     import torch
     import transformers
 
     kind = getattr(transformers, model_class)
     try:
-        with _quiet():
+        with quiet():
             model = kind.from_pretrained(
                 path, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=False
             )
@@ -132,7 +133,7 @@ def _load(path: Path, model_class: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Tracing and fusing warn about constants and give advice meant for their authors: not shown."""
     from transformers.utils import logging as chatter
 

@@ -27,6 +27,7 @@ from luban.stages.export.agreement import Agreement, Answers, ask, compare, spac
 from luban.stages.export.graph import OPSET, fuse, trace
 from luban.stages.export.quantise import features, quantise
 from luban.stages.export.speed import faster
+from luban.stages.export.writer import trace_writer
 from luban.tasks import TASKS
 
 STAGE = "export"
@@ -126,6 +127,9 @@ def _judge(folder: Folder, rows: Rows, expected: Answers, config: ExportConfig) 
 
 def _traced(folder: Folder, work: Path) -> dict[str, int]:
     raw = work / "traced.onnx"
+    if folder.task().generates:  # the fusions know encoders only
+        trace_writer(folder, work / MODEL)
+        return {}
     trace(folder, raw)
     return fuse(raw, work / MODEL, folder.path / "config.json")
 
@@ -196,6 +200,9 @@ def _scores(predictor: Predictor, rows: Rows, answers: Answers) -> dict[str, flo
     """The task's scores where every row carries its target columns (a tagger's canonical rows: tags), else nothing."""
     task = predictor.task
     wanted = [c.name for c in task.columns if c.target and (c.required or c.name == "tags")]
+    if task.generates:
+        known = all(prediction.likelihood is not None for prediction in answers.predictions)
+        return dict(task.score(rows, answers.predictions)) if known else {}
     if not wanted or not all(name in row for row in rows for name in wanted):
         return {}
     return {name: float(value) for name, value in predictor.task.score(rows, answers.predictions).items()}

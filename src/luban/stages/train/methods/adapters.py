@@ -44,6 +44,7 @@ class Adapter(Method):
     """The method of peft that ``config.method`` names."""
 
     name = "adapter"
+    writes = True
 
     @classmethod
     def check_base(cls, config: TrainConfig, base: Path) -> None:
@@ -72,7 +73,7 @@ class Adapter(Method):
         within = tuple(f"{layer}." for layer in averaging)
         names = [name for name in aimed(model, config) if not name.startswith(within)]
         settings = SETTINGS[config.method](names, config)
-        settings.modules_to_save = leaves(model, [*fresh(model), *averaging])
+        settings.modules_to_save = leaves(model, [*([] if material.task.generates else fresh(model)), *averaging])
         self.place = work / BESIDE / ADAPTER if sits_on_base(config) else None
         torch.manual_seed(config.seed)
         with calm():
@@ -166,12 +167,15 @@ def aimed(model: nn.Module, config: TrainConfig) -> list[str]:
         return [name for name in names if any(f".{name}".endswith(f".{part}") for part in wanted)]
     if config.method != "ia3":
         return names
-    known = (".attention.self.key", ".attention.self.value")
-    return [name for name in names if name.endswith(known) or feeds_forward(name)] if encoder_of(model) else []
+    known = (".attention.self.key", ".attention.self.value") if encoder_of(model) else (".k_proj", ".v_proj")
+    found = [name for name in names if name.endswith(known)]
+    return [name for name in names if name in found or feeds_forward(name)] if found else []
 
 
 def feeds_forward(name: str) -> bool:
-    """Whether a layer is the second of a feed-forward block built like BERT's."""
+    """Whether a layer is the second of a feed-forward block built like BERT's, or like Llama's."""
+    if name.endswith(".mlp.down_proj"):
+        return True
     return name.endswith(".output.dense") and not name.endswith(".attention.output.dense")
 
 

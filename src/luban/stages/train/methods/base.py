@@ -48,12 +48,16 @@ class Method(ABC):
     name: ClassVar[str]
     sees: ClassVar[bool] = False
     "whether it can train models that see pictures, too"
+    writes: ClassVar[bool] = False
+    "whether it can train models that write, too"
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
         """Why this task cannot be trained so: one sentence, empty where it can; asked before any work."""
         if TASKS[task].sees and not cls.sees:
             return f"The method {config.method!r} works inside of models that read texts, and {task} is about pictures."
+        if TASKS[task].generates and not cls.writes:
+            return f"The method {config.method!r} works inside of encoders, and {task} trains a model that writes."
         return ""
 
     @classmethod  # noqa: B027 - most take any base

@@ -34,6 +34,7 @@ class Freeze(Method):
     """The lowest ``layers`` layers and the embeddings do not learn; 0: the lower half of them."""
 
     name = "freeze"
+    writes = True
     sees = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
@@ -48,6 +49,8 @@ class Head(Method):
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
+        if TASKS[task].generates:
+            return "A model that writes has no head to train."
         return "A model that embeds has no head to train." if TASKS[task].embeds else ""
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:

@@ -15,6 +15,7 @@ class Full(Method):
     """Full fine-tuning."""
 
     name = "full"
+    writes = True
     sees = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:

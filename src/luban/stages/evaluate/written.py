@@ -1,0 +1,68 @@
+"""The view of answers that are written: how near they are to the right ones, and how probable these are to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.metrics.intervals import Scores, Statistic, ratio_of
+from luban.metrics.writing import chrf_counts, chrf_of, exact, rouge_l
+from luban.records import Prediction, Rows, texts
+from luban.stages.evaluate.base import Mistake, View
+from luban.tasks.text_generation import gold_of
+
+MOST = 700.0
+"a larger exponent is no number any more"
+
+
+def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -> View:
+    """ROUGE-L, chrF, exact match and perplexity; the worst rows are those least like the right answer."""
+    golds, answers = [gold_of(row) for row in rows], [p.text or "" for p in predictions]
+    near = np.array([rouge_l(gold, answer) for gold, answer in zip(golds, answers, strict=True)])
+    same = np.array([exact(gold, answer) for gold, answer in zip(golds, answers, strict=True)])
+    wrong = [
+        Mistake(
+            row=i + 1, text=" ".join(texts(rows[i]).values()), gold=golds[i], answer=answers[i], cost=1.0 - float(near[i]),
+            probability=predictions[i].score,
+        )
+        for i in np.flatnonzero(~same).tolist()
+    ]  # fmt: skip
+    return View(
+        kind="text",
+        rows=len(rows),
+        statistic=_statistic(golds, answers, predictions, near, same),
+        slice_score="rouge_l",
+        right=same,
+        shares=("exact_match",),
+        mistakes=tuple(sorted(wrong, key=lambda m: -m.cost)),
+    )
+
+
+def _statistic(
+    golds: Sequence[str],
+    answers: Sequence[str],
+    predictions: Sequence[Prediction],
+    near: NDArray[Any],
+    same: NDArray[Any],
+) -> Statistic:
+    """Scores of resampled rows: chrF from summed n-grams, perplexity from summed log probabilities."""
+    counts = np.array(
+        [chrf_counts(gold, answer) for gold, answer in zip(golds, answers, strict=True)], dtype=np.float64
+    )
+    likely = np.array([p.likelihood or (0.0, 0) for p in predictions], dtype=np.float64)
+    ones = np.ones(len(golds))
+    plain = ratio_of(rouge_l=(near, ones), exact_match=(same, ones), log_likelihood=(likely[:, 0], likely[:, 1]))
+
+    def statistic(drawn: NDArray[np.float64]) -> Scores:
+        scores = dict(plain(drawn))
+        if not likely[:, 1].any():
+            del scores["log_likelihood"]
+        else:
+            scores["perplexity"] = np.exp(np.minimum(-scores["log_likelihood"], MOST))
+        summed = np.tensordot(drawn, counts, axes=(1, 0))
+        return {**scores, "chrf": np.array([chrf_of(each) for each in summed])}
+
+    return statistic
