@@ -34,6 +34,7 @@ TASKS = {
     "recommendation": ("text-retrieval", "", "recommends items from what a user took before, or from a text"),
     "rerank": ("text-ranking", "SequenceClassification", "says how well a passage answers a query"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
+    "image-classification": ("image-classification", "ImageClassification", "puts one of its labels on a picture"),
 }
 "task to the hub's name for it, the transformers class and what it does"
 

@@ -199,7 +199,7 @@ class Learner:
         """Forward and backward of one batch without a step: to see what it takes."""
         self.model.train()
         self._backward(batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._cleared()
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on: the weights that learn, optimiser, position and the generators of random numbers."""
@@ -230,13 +230,13 @@ class Learner:
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         loss = self._backward(batch)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip))
+        norm = self._limited()
         if not math.isfinite(norm) or not math.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss} (gradient norm {norm}) at step {self.done + 1}")
         self.optimiser.step()
         self.done += 1
         self.objective.stepped(self.done, self.total)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._cleared()
         self.losses.append(loss)
         tokens = sum(self.lengths[i] for i in batch)
         return Step(self.done, self.total, epoch, loss, self.schedule.rate * factor, len(batch), tokens, norm)
@@ -253,6 +253,14 @@ class Learner:
         for part in micro_batches(processes.share(batch), self.lengths, self.schedule.micro_tokens):
             total += self.objective.backward(self.model, self._part(part), whole)
         return processes.summed(self.model.parameters(), total)
+
+    def _limited(self) -> float:
+        """Bound the step's gradients; returns the norm they had."""
+        return float(nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip))
+
+    def _cleared(self) -> None:
+        """Forget the step's gradients."""
+        self.optimiser.zero_grad(set_to_none=True)
 
     def _part(self, rows: Sequence[int]) -> Part:
         chosen = [self.examples[i] for i in rows]

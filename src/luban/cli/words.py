@@ -98,6 +98,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{share} of the parameters were trained: {count} of {all}",
         "训练了 {share} 的参数：{all} 个中的 {count} 个",
     ),
+    "private_spent": (
+        "privacy spent on each training row: epsilon {epsilon} at delta {delta}; README.md in the folder says what that leaves out",
+        "每行训练数据的隐私开销：epsilon {epsilon}，delta {delta}；其中不包括什么，见模型目录里的 README.md",
+    ),
     # search
     "trial": ("trial {number}", "第 {number} 次"),
     "trial_of": ("trial {number} of {trials}", "第 {number} 次，共 {trials} 次"),

@@ -53,7 +53,7 @@ def forecast(learner: Learner, memory: float) -> Forecast:
     wanted = learner.schedule.micro_tokens
     micro = processes.least(min(wanted, fits))
     learner.allow(micro)
-    order = learner.order(0)
+    order = [batch for batch in learner.order(0) if batch] or [[longest]]  # one drawn by chance may be empty
     seconds = _seconds(learner, order)
     padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
     peak = int(resident() + growing + saved * padded / learner.lengths[longest])

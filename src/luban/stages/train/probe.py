@@ -134,6 +134,14 @@ def standardise(dense: nn.Linear, features: Tensor) -> Tensor:
     return torch.tanh((features - mean) / spread * NEARLY_LINEAR)
 
 
+def pass_on(dense: nn.Linear | None) -> None:
+    """Make a pooler hand on what it reads, which the layer that averages has normalised; no row is asked."""
+    assert dense is not None, "only a model with a pooler gets a layer that averages"
+    with torch.no_grad():
+        dense.weight.copy_(NEARLY_LINEAR * torch.eye(dense.out_features))
+        dense.bias.zero_()
+
+
 def _spread(values: Tensor) -> Tensor:
     """Standard deviation a feature, floored: a dead feature must not be blown up to the size of a live one."""
     spread = values.std(0)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from luban.stages.train.origin import Origin
 
 
+TOLD = ("private",)
+"what the manifest's notes take from the progress of a run"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
     "chat_template.jinja",
@@ -48,11 +50,7 @@ def train(
     """
     from luban import processes
     from luban.stages.train import private
-    from luban.stages.train.loop import Run, work_of
-    from luban.stages.train.material import encode
-    from luban.stages.train.methods import METHODS
     from luban.stages.train.origin import origin_of
-    from luban.stages.train.recipe import schedule
 
     processes.join()
     if TASKS[data.task].recommends:
@@ -64,8 +62,19 @@ def train(
     check_objectives(config, data)
     private.check(config, data, base.path)
     origin = origin_of(data, base, private.guarded(config))
-    data, config = origin.data, origin.config
-    name = check_name(name or out.resolve().name)
+    return _trained(origin, out, check_name(name or out.resolve().name), watch)
+
+
+def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
+    """The folder of a run that was found to be possible."""
+    from luban import processes
+    from luban.stages.train import private
+    from luban.stages.train.loop import Run, work_of
+    from luban.stages.train.material import encode
+    from luban.stages.train.methods import METHODS
+    from luban.stages.train.recipe import schedule
+
+    data, base, config = origin.data, origin.base, origin.config
     start = time.perf_counter()
     work = work_of(Path(f"{out}.run"))
     method = METHODS[config.method]
@@ -100,7 +109,7 @@ def train(
             "history": history,
             "parameters": run.parameters,
             **origin.notes,
-            **{name: run.progress[name] for name in ("private",) if name in run.progress},
+            **{name: run.progress[name] for name in TOLD if name in run.progress},
             **kept,
             **_suspected(run.progress, config, len(data.train)),
         },

@@ -21,6 +21,7 @@ from luban.config import SearchConfig, TrainConfig
 from luban.errors import DataError, FolderError, GateError, LubanError
 from luban.manifest import NAME
 from luban.records import Prepared, Watch
+from luban.stages.train.private import check_search
 from luban.stages.train.run import check_objectives, train
 from luban.stages.train.search import store
 from luban.stages.train.search.found import Ended, Search, Trying
@@ -65,6 +66,7 @@ class Job:
                 file=data.source,
             )  # fmt: skip
         check_objectives(config, data)
+        check_search(config)
         if "log" not in config.model_fields_set:
             config = config.model_copy(update={"log": ()})  # what many trials did stands in the report
         task = TASKS[data.task].fit(data.train)
