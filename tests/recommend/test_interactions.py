@@ -157,7 +157,7 @@ def test_another_split_than_by_time_is_refused(tmp_path: Path, option: str) -> N
 
 
 def test_interactions_are_not_anonymised(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Interactions are not anonymised"):
+    with pytest.raises(ConfigError, match="Interactions are neither cleaned nor anonymised"):
         anonymise(str(write(tmp_path / "shop")), Recommendation, tmp_path / "out")
 
 

@@ -115,22 +115,30 @@ def of_interactions(found: Histories, source: str, task: str, encoder: TextEncod
     """The check of who took what: what cannot be read, what says nothing, and what nothing is said of."""
     rows = {name: part.rows for name, part in found.parts.items()}
     whole = list(each(rows.get("train", ())))
-    met = {item for part in rows.values() for row in each(part) for item in (*row.get("history", ()), row.get("item"))}
-    alone = sum(len(row["history"]) < 2 for row in whole)
-    cold = sum(row["item"] not in met for row in found.items)
-    again = int(found.notes.get("taken", {}).get("again", 0))
-    said = [
-        (alone, "alone", f"{counted(alone, 'user')} with a single item to learn from, which says nothing of what comes next."),
-        (cold, "cold", f"{counted(cold, 'item')} that nobody took: known by their texts alone."),
-        (again, "again", f"{counted(again, 'interaction')} with an item that the user had taken before, left out."),
-    ]
-    rejected = Part([], rejects=found.rejects)
-    findings = [*_unusable("train", rejected), *(Finding(kind, "note", text, n, "train") for n, kind, text in said if n)]
+    findings = [*_unusable("train", Part([], rejects=found.rejects)), *_silent(found, whole)]
     return Check(
         source, task, {name: len(part) for name, part in rows.items()}, {}, tuple(findings),
         tuple(_lengths("items", [dict(row) for row in found.items], encoder)), found.rejects, found.columns,
         tuple(whole[:3]), False,
     )  # fmt: skip
+
+
+def _silent(found: Histories, train: Rows) -> Iterator[Finding]:
+    """Users, items and interactions that say nothing of what comes next."""
+    met = {item for part in found.parts.values() for row in each(part.rows) for item in (*row["history"], row.get("item"))}
+    alone = sum(len(row["history"]) < 2 for row in train)
+    cold = sum(row["item"] not in met for row in found.items)
+    again = int(found.notes.get("taken", {}).get("again", 0))
+    if alone:
+        users = counted(alone, "user")
+        message = f"{users} with a single item to learn from, which says nothing of what comes next."
+        yield Finding("alone", "note", message, alone, "train")
+    if cold:
+        message = f"{counted(cold, 'item')} that nobody took: known by their texts alone."
+        yield Finding("cold", "note", message, cold)
+    if again:
+        message = f"{counted(again, 'interaction')} with an item that the user had taken before, left out."
+        yield Finding("again", "note", message, again, "train")
 
 
 def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:

@@ -47,7 +47,7 @@ def clean(
 
     Tagged rows keep their text, whose offsets count; of them only exact copies go.
     """
-    _check_texts("cleaned", task)
+    _check_texts(task)
     config = (config or PrepareConfig()).model_copy(update={"clean": True, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
     cleaned = sum(part.cleaned for part in loaded.parts.values())
@@ -65,17 +65,17 @@ def anonymise(source: str, task: type[Task], out: str | Path, config: PrepareCon
 
     Names of people and postal addresses are not looked for.
     """
-    _check_texts("anonymised", task)
+    _check_texts(task)
     config = (config or PrepareConfig()).model_copy(update={"clean": False, "strict": False, "group": ""})
     loaded = load(source, task, config=config)
     return _write("anonymise", loaded, Path(out), _masked, 0)
 
 
-def _check_texts(what: str, task: type[Task]) -> None:
+def _check_texts(task: type[Task]) -> None:
     """Raises `ConfigError` for rows that are interactions."""
     if task.recommends:
         raise ConfigError(
-            f"Interactions are not {what}.",
+            "Interactions are neither cleaned nor anonymised.",
             "They are ids and times; items' texts are cleaned as they are read.",
             "See what is wrong with them with `luban data check`, or part them with `luban data split`.",
         )
