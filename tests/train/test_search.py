@@ -120,6 +120,11 @@ def test_a_search_needs_validation_rows(start: Base, tmp_path: Path) -> None:
         found(tmp_path / "search", start, data=replace(prepared(), valid=[]))
 
 
+def test_recommendation_is_refused(start: Base, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="recommendation cannot be searched for"):
+        found(tmp_path / "search", start, data=replace(prepared(), task="recommendation"))
+
+
 def test_without_optuna_the_command_that_adds_it_is_told(start: Base, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtra, match=r"'search'.*pip install"):

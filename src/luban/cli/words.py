@@ -99,7 +99,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "训练了 {share} 的参数：{all} 个中的 {count} 个",
     ),
     "private_spent": (
-        "privacy spent on each training row: epsilon {epsilon} at delta {delta}; README.md in the folder says what that leaves out",
+        "privacy spent on each training row: epsilon {epsilon} at delta {delta}; the folder's README.md says what is outside",
         "每行训练数据的隐私开销：epsilon {epsilon}，delta {delta}；其中不包括什么，见模型目录里的 README.md",
     ),
     # search
@@ -111,8 +111,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "trial_pruned": ("stopped early", "提前停止"),
     "trial_failed": ("failed", "失败"),
     "trial_skipped": ("not begun", "未开始"),
-    "trial_complete": ("complete", "完成"),
-    "trial_interrupted": ("interrupted", "被中断"),
     "search_go_on": ("What was found so far is kept. To go on: {command}", "已有结果均已保存。继续搜索：{command}"),
     "searched": ("{path}: the best of {tried:trial} in {seconds}", "{path}：{tried} 次尝试中最好的一次，用时 {seconds}"),
     "ended_trials": ("All trials are done; more: --trials N.", "全部尝试已完成；继续可加大 --trials。"),

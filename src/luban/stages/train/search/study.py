@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from luban.bases import Base
 from luban.config import SearchConfig, TrainConfig
-from luban.errors import DataError, FolderError, GateError, LubanError
+from luban.errors import ConfigError, DataError, FolderError, GateError, LubanError
 from luban.manifest import NAME
 from luban.records import Prepared, Watch
 from luban.stages.train.private import check_search
@@ -60,6 +60,10 @@ class Job:
         watch: Watch,
     ) -> Job:
         """A search, checked before any work: see `search`."""
+        if TASKS[data.task].recommends:
+            raise ConfigError(
+                f"{data.task} cannot be searched for.", "A search varies how a base is fine-tuned.", "Use luban train."
+            )
         if not len(data.valid):
             raise DataError(
                 "there are no validation rows.", "A search chooses by them.", "Give them with --valid, or a larger source.",
