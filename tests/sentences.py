@@ -196,13 +196,16 @@ class Collector:
     def _returned(self, call: ast.Call, depth: int) -> list[str]:
         """What a function of the package may return, where that is text."""
         known = self.by_name.get(_called(call), []) if _called(call) != PLURAL else []
-        if len(known) != 1 or ast.unparse(known[0][1].returns or ast.Constant(None)) != "str":
+        if len(known) > 1:  # a method that several classes of one folder have, each in its own file
+            known = [one for one in known if ast.unparse(one[1].returns or ast.Constant(None)) == "str"]
+            known = known if len({module.rpartition("/")[0] for module, _ in known}) == 1 else []
+        if not known or ast.unparse(known[0][1].returns or ast.Constant(None)) != "str":
             return ["{}"]
-        module, function = known[0]
         out = []
-        for node in ast.walk(function):
-            if isinstance(node, ast.Return) and node.value is not None:
-                out += self._templates(node.value, Place(module, function), "", depth + 1)
+        for module, function in known:
+            for node in ast.walk(function):
+                if isinstance(node, ast.Return) and node.value is not None:
+                    out += self._templates(node.value, Place(module, function), "", depth + 1)
         return out or ["{}"]
 
 
