@@ -28,7 +28,7 @@ SRC = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_every_task_trains_to_a_folder_that_answers(task: str, tmp_path: Path) -> None:
-    folder = train(prepared(task), base(tmp_path), config(epochs=1), tmp_path / "model")
+    folder = train(prepared(task), base(tmp_path, task), config(epochs=1), tmp_path / "model")
     row = folder.golden()[0].row
     assert Predictor.open(folder).predict([row])[0].as_json()
 
