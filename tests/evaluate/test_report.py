@@ -97,7 +97,7 @@ def test_the_page_asks_nothing_of_the_network(name):
 def evil_evaluations():
     rows = [{"text": EVIL, "text_pair": EVIL, "label": EVIL}, {"text": "x", "label": "fine"}]
     predictions = [answer((EVIL, "fine"), [0.1, 0.9]), answer((EVIL, "fine"), [0.9, 0.1])]
-    yield evaluation_of(rows, predictions, (EVIL, "fine"), model=EVIL, task=EVIL, machine=EVIL, runtime=EVIL)
+    yield evaluation_of(rows, predictions, (EVIL, "fine"), model=EVIL, machine=EVIL, runtime=EVIL)
     many = (*MANY, EVIL)
     rows = [{"text": "x", "label": EVIL}] * 3 + [{"text": "x", "label": name} for name in MANY]
     yield evaluation_of(rows, [answer(many, [1.0] + [0.0] * 40)] * len(rows), many)

@@ -177,8 +177,8 @@ def test_a_window_without_room_for_a_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_less_memory_and_not_with_another_seed(tmp_path: Path) -> None:
     data, start = prepared(), base(tmp_path)
-    assert _key(data, start, config()) == _key(data, start, config(memory=4.0, threads=2, log=("tensorboard",)))
-    assert _key(data, start, config()) != _key(data, start, config(seed=14))
+    assert _key(data, start, config(), {}) == _key(data, start, config(memory=4.0, threads=2, log=("tensorboard",)), {})
+    assert _key(data, start, config(), {}) != _key(data, start, config(seed=14), {})
 
 
 @pytest.mark.parametrize("damage", [{"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}, None])
@@ -311,6 +311,6 @@ def test_a_checkpoint_that_lacks_a_tensor_is_none(tmp_path: Path) -> None:
 
 def test_a_run_of_another_version_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, start = prepared(), base(tmp_path)
-    before = _key(data, start, config())
+    before = _key(data, start, config(), {})
     monkeypatch.setattr("luban.stages.train.run.made_by", lambda: {"luban": "99"})
-    assert _key(data, start, config()) != before
+    assert _key(data, start, config(), {}) != before

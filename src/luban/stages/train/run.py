@@ -49,7 +49,7 @@ def train(
     name that no URL can hold, `GateError` where training diverges.
     """
     from luban import processes
-    from luban.stages.train import private
+    from luban.stages.train import adapt, private
     from luban.stages.train.origin import origin_of
 
     processes.join()
@@ -61,21 +61,25 @@ def train(
     check_method(config, data.task, base.path)
     check_objectives(config, data)
     private.check(config, data, base.path)
-    origin = origin_of(data, base, private.guarded(config))
-    return _trained(origin, out, check_name(name or out.resolve().name), watch)
+    adapt.check(data, config, base.path)
+    name = check_name(name or out.resolve().name)
+    return _trained(origin_of(data, base, private.guarded(config)), out, name, watch)
 
 
 def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     """The folder of a run that was found to be possible."""
     from luban import processes
     from luban.stages.train import private
+    from luban.stages.train.adapt import adapted
     from luban.stages.train.loop import Run, work_of
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
     from luban.stages.train.recipe import schedule
 
-    data, base, config = origin.data, origin.base, origin.config
+    data, config = origin.data, origin.config
     start = time.perf_counter()
+    base, read = adapted(origin.base, data, config, Path(f"{out}.run"), watch=watch)
+    origin = replace(origin, base=base)
     work = work_of(Path(f"{out}.run"))
     method = METHODS[config.method]
     material = encode(data, replace(base, path=method.reader(base.path, config, work)), config, task=origin.task)
@@ -109,6 +113,7 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
             "history": history,
             "parameters": run.parameters,
             **origin.notes,
+            **read,
             **{name: run.progress[name] for name in TOLD if name in run.progress},
             **kept,
             **_suspected(run.progress, config, len(data.train)),
@@ -132,6 +137,10 @@ def check_method(config: TrainConfig, task: str, base: Path) -> None:
     """Raises `UnknownName` for a method there is not, `ConfigError` for a task or a base that it cannot train."""
     from luban.stages.train.methods import METHODS
 
+    if config.packing and not TASKS[task].generates:
+        raise ConfigError(
+            f"packing is on, and {task} writes nothing.", "Rows are packed for text-generation.", "Leave out --packing."
+        )
     reason = METHODS[config.method].refused(config, task)
     if reason:
         able = [name for name in METHODS if not METHODS[name].refused(config, task)]
@@ -257,7 +266,7 @@ def set_threads(threads: int) -> None:
 
 def _forget(run: Path) -> None:
     """Remove the run's checkpoints and what its method kept; its logs stay."""
-    for work in (run / "checkpoint", *run.glob("work*")):
+    for work in (run / "checkpoint", run / "adapted", *run.glob("work*")):
         shutil.rmtree(work, ignore_errors=True)
     (run / "continual.json").unlink(missing_ok=True)
     if run.is_dir() and not any(run.iterdir()):
