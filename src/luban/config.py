@@ -17,6 +17,10 @@ from luban.errors import ConfigError, nearest_hint
 SHARE_OR_TASK = "It is -1 (by task), or a share from 0 on."
 
 
+OWN_TEXTS = "rows"
+"stands for the training rows' own texts where texts to read are named"
+
+
 class Section(BaseModel):
     """A closed, frozen group of options."""
 
@@ -32,6 +36,7 @@ class PrepareConfig(Section):
     columns: Mapping[str, str] = Field({}, description="canonical name to column name, such as text=body")
     clean: bool = Field(True, description="normalise Unicode and white space, strip HTML and control characters")
     unlabelled: str = Field("", description="more rows, whose labels are not known: a teacher's answers stand for them")
+    adapt: str = Field("", description="texts that the base reads before it learns; rows: those of the training rows")
     replay: str = Field(
         "", description="rows that the model to continue was trained from, so that it keeps what it knew"
     )
@@ -74,6 +79,7 @@ class TrainConfig(Section):
         0, ge=0, description="sub-words an optimiser step, padding included; 0: by the number of rows"
     )
     batch_rows: int = Field(0, ge=0, description="most rows an optimiser step; 0: by the number of rows")
+    packing: bool = Field(False, description="text-generation: several rows in a window, none of which reads another")
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip: float = Field(1.0, gt=0, description="largest gradient norm; private: of each row")
@@ -98,6 +104,7 @@ class TrainConfig(Section):
     noisy: Literal["none", "keep", "weigh", "drop"] = Field(
         "none", description="labels that look wrong: not looked for, only reported, weighed down, or left out"
     )
+    adapt_steps: int = Field(0, ge=0, description="steps in which the base reads the texts of adapt; 0: 200")
     private: float = Field(
         0, ge=0, le=100, description="epsilon of differential privacy that the training rows are promised; 0: no promise"
     )

@@ -63,6 +63,21 @@ def test_more_beams_find_nothing_less_probable(runtime: PyTorchRuntime) -> None:
     assert many.score >= one.score - 1e-6
 
 
+def test_what_is_written_is_judged_by_the_same_probabilities(runtime: PyTorchRuntime) -> None:
+    """The model reads whole texts and goes on from them alike: GPT-2 would read segments as words."""
+    from luban.decoding import log_softmax
+    from luban.encoding import collate
+    from luban.packing import Line
+
+    answer = begun()
+    answer_all(runtime.decoder, [(ids_of("hello"), answer)], 8)
+    whole = np.concatenate([ids_of("hello"), answer.reader.ids])
+    sure = log_softmax(runtime.run(collate([Line(whole, whole * 0, ())], 0))[0])
+    places = np.arange(len(whole) - answer.taken, len(whole))
+    assert answer.cut
+    assert sure[places - 1, whole[places]].sum() == pytest.approx(answer.log_probability, rel=1e-4)
+
+
 def test_company_changes_no_answer(runtime: PyTorchRuntime) -> None:
     warm = {"temperature": 1.0}
     prompts = ["hello bob", "hello alex", "hi"]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from luban.chat import ASSISTANT, PLAIN, TEMPLATE, Part, Template, json_of, template_of, tokens_of
 from luban.decoding import BOUNDS, Decoding, log_softmax
-from luban.encoding import IGNORE, SPECIAL, Encoded, Ints, TextEncoder, Window
+from luban.encoding import IGNORE, SPECIAL, Encoded, Ints, TextEncoder
 from luban.errors import ConfigError, DataError
 from luban.metrics.writing import chrf, exact, rouge_l
+from luban.packing import Line
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import Column, Floats, Task, required_text
 
@@ -152,7 +153,7 @@ class TextGeneration(Task):
         asked = len(before) + sum(len(own) for own, _ in read[:prompt])
         keep = _kept(len(ids), asked, encoder.limit, first=len(before))
         said[:1] = False  # nothing stands before the first sub-word that could lead to it
-        window = Window(
+        window = Line(
             ids[keep], np.zeros(len(keep), dtype=np.int64), tuple(spans[i] for i in keep.tolist()),
             heads=np.flatnonzero(said[keep]).astype(np.int64),
         )  # fmt: skip

@@ -210,9 +210,10 @@ def check_explained(row: Row, limits: Limits) -> None:
 
 
 def characters(value: object) -> int:
-    """Characters of a text or of all texts in a list; 0 for anything else."""
+    """Characters of a text, or of all texts in a list (of objects); 0 for anything else."""
     if isinstance(value, list):
-        return sum(len(item) for item in value if isinstance(item, str))
+        items = [item for one in value for item in (one.values() if isinstance(one, dict) else (one,))]
+        return sum(len(item) for item in items if isinstance(item, str))
     return len(value) if isinstance(value, str) else 0
 
 

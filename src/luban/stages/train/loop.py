@@ -26,6 +26,7 @@ from luban.stages.train.methods.base import Trained
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.model import pooler
 from luban.stages.train.objectives import compose
+from luban.stages.train.packed import packed
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.private import budget_of
 from luban.stages.train.probe import may_average, pass_on, start_head
@@ -68,7 +69,7 @@ class Run:
         method.prepare(model, material, self.config)
         material = self._counted(model, material)
         self._begin(model, material, fresh=kept is None)
-        material = with_negatives(model, material, self.config)
+        material = packed(model, with_negatives(model, material, self.config), self.config)
         trained = method.begin(model, material, self.config, work_of(self.path))
         if any(parameter.requires_grad for parameter in trained.whole.parameters()):
             self._learn(trained, material, plan, checkpoint)

@@ -130,6 +130,8 @@ def _outputs(face: Face) -> dict[str, Output]:
     sample, found = face.sample, dict[str, Output]()
     if sample.label is not None:
         found["label"] = ("BYTES", 0, lambda answer: answer.label)
+    if sample.text is not None:
+        found["text"] = ("BYTES", 0, lambda answer: answer.text)
     if sample.answer is not None:
         found["answer"] = ("BYTES", 0, lambda answer: answer.answer)
         found["start"] = ("INT64", 0, lambda answer: answer.start)
