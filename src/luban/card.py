@@ -202,7 +202,7 @@ def _privacy(manifest: Manifest) -> str:
         f"exp({epsilon}), except with probability {delta}. It was trained by DP-SGD: {told['steps']} steps, each on rows "
         f"drawn with probability {float(told['rate']):.3g}, gradients bounded to norm {float(told['clip']):g} a row, noise "
         f"multiplier {float(told['noise']):.3g}; counted by the {code(told['accountant'])} accountant of opacus.\n\n"
-        "Outside of this promise: the weights of the base model and what they were trained from; the validation rows, "
+        "Outside of this promise: the weights of the base model and all the texts that it has read; the validation rows, "
         "which chose the checkpoint, the temperature and the thresholds and gave the scores; the names of the labels, the "
         "number of rows and how they were cleaned and split; other trainings on the same rows, each of which spends its own "
         "epsilon; and a person whose data stand in several rows, who is protected less. The golden rows are made ones, and "
@@ -217,6 +217,13 @@ def _lineage(manifest: Manifest) -> str:
         lines.append(f"- licence of the base: {escaped(base.licence)}")
     if base.hash:
         lines.append(f"- SHA-256 of the base's weights: {code(base.hash)}")
+    read = manifest.notes.get("adapted")
+    if isinstance(read, Mapping):
+        loss = read["loss"]
+        lines.append(
+            f"- before it learnt, the base read {read['texts']} texts of {escaped(read['source'])} for {read['steps']} steps, "
+            f"guessing masked words (loss on texts held out: {loss['before']:.2f} before, {loss['after']:.2f} after)"
+        )
     if manifest.parent:
         lines.append(f"- made from the model with fingerprint {code(manifest.parent)}")
     lines += [f"- {escaped(name)} {escaped(version)}" for name, version in manifest.made_by.items()]

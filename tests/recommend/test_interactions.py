@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from luban.config import PrepareConfig
 from luban.errors import ConfigError, DataError
+from luban.pipeline import read_rows, write_rows
 from luban.records import Prepared
 from luban.stages.prepare import anonymise, check, prepare, split
 from luban.tasks.recommendation import Recommendation
@@ -102,6 +105,21 @@ def test_split_rows_are_read_back_the_same(tmp_path: Path) -> None:
     first, again = read(source), read(tmp_path / "parts")
     for part in ("train", "valid", "test", "items"):
         assert [dict(row) for row in getattr(again, part)] == [dict(row) for row in getattr(first, part)]
+
+
+def test_the_line_keeps_the_items_beside_the_rows(tmp_path: Path) -> None:
+    rows = read(write(tmp_path / "shop"))
+    write_rows(rows, tmp_path / "rows")
+    again = read_rows(tmp_path / "rows")
+    assert list(again.items) == [dict(row) for row in rows.items]
+    assert again.fingerprint == rows.fingerprint
+
+
+def test_the_terminal_shows_a_check_of_interactions(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "luban", "data", "check", str(write(tmp_path / "shop")), "--task", "recommendation"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "items" in done.stdout + done.stderr
 
 
 def parts(path: Path, **rows: list[dict[str, Any]]) -> Path:

@@ -21,6 +21,7 @@ from luban.stages.train.recommender import scores_of
 from luban.tasks.recommendation import Recommendation
 from luban.testing import tiny_base
 from tests.recommend.shop import FILM, ITEMS, write
+from tests.serve.conftest import serving
 
 TEXTS = {item: text for item, text, _ in ITEMS}
 FOOD_IDS = [item for item, _, kind in ITEMS if kind == "food"]
@@ -191,6 +192,22 @@ def test_the_exported_folder_answers_without_torch(exported: Folder) -> None:
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_server_recommends_and_explains(exported: Folder) -> None:
+    with serving(verbs.served([exported])) as client:
+        path = f"/models/{exported.manifest.name}"
+        said = client.post(f"{path}/predict", json={"inputs": [{"history": ["fo0"], "top": 2}, "great film"]}).json()
+        first, second = said["predictions"]
+        assert [one["item"] for one in first["items"]] == names(verbs.load(exported), history=["fo0"], top=2)
+        assert (len(second["items"]), second["tokens"]) == (10, 2)
+        why = client.post(f"{path}/explain", json={"history": ["fo0", "fo1"], "target": "fo2"}).json()["evidence"]
+        assert (why["target"], why["method"], len(why["words"])) == ("fo2", "exact", 2)
+        refused = client.post(f"{path}/predict", json={"history": ["fo0"], "top": 0})
+        assert (refused.status_code, "top is 0" in refused.json()["error"]["happened"]) == (422, True)
+        tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["great film"]}
+        outputs = client.post(f"/v2{path}/infer", json={"inputs": [tensor]}).json()["outputs"]
+        assert outputs[0]["name"] == "items"
 
 
 def test_golden_rows_are_histories_and_texts_and_hold_ranked_items(folder: Folder) -> None:

@@ -60,6 +60,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "unlabelled": ("unlabelled", "无标签"),
     "replay": ("replay", "旧数据"),
     "test": ("test", "测试"),
+    "items": ("items", "物品"),
     "columns": ("columns", "列"),
     "labels": ("labels", "标签"),
     "rejects": ("rejects", "剔除"),
