@@ -50,6 +50,8 @@ class Trial:
     unseen: bool = False
     drop: str = ""
     note: str = ""
+    share: float = 0.05
+    "of the training rows, split off to choose by where there are no validation rows"
     most: int = 0
     "training rows at most, evenly spread; 0: all"
 
@@ -102,6 +104,7 @@ TRIALS = (
         "img-flowers12/test",
         base="mobilenet_v1_0.25_224",
         note="floor: a probe",
+        share=0.2,
     ),
     Trial("SNIPS intents and slots", JOINT, "exact_match", 0.90, None, SNIPS, ""),
     Trial("ATIS intents and slots", JOINT, "exact_match", 0.85, None, "slu-en-atis", ""),
@@ -120,7 +123,7 @@ def rows_of(trial: Trial, data: Path, quick: bool) -> Prepared:
             valid=str(data / trial.valid) if trial.valid else "",
             test=str(data / trial.test) if trial.test else "",
             columns=dict(trial.columns),
-            valid_share=0.05,
+            valid_share=trial.share,
             strict=False,
         ),
         TASKS[trial.task],
