@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import line
-from luban.config import PrepareConfig, Project, Section, TrainConfig
+from luban.config import OWN_TEXTS, PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_place, made_by, write_text
 from luban.line import Made, Outcome, Step
@@ -24,7 +24,8 @@ from luban.tasks import TASKS
 
 INERT = {"threads", "memory", "log"}
 "options that change how fast a step runs or what it says, not what it makes"
-KEPT = ("train", "valid", "test", "unlabelled")
+KEPT = ("train", "valid", "test", "unlabelled", "texts")
+OPTIONAL = KEPT[3:]
 "parts of the rows, each kept in a file of its own"
 
 
@@ -157,7 +158,8 @@ class Job:
     def sources(self) -> PrepareConfig:
         """The prepare section with its paths made relative to where luban runs."""
         config = self.project.prepare
-        return config.model_copy(update={name: at(self.root, getattr(config, name)) for name in SOURCES})
+        named = [name for name in SOURCES if (name, getattr(config, name)) != ("adapt", OWN_TEXTS)]
+        return config.model_copy(update={name: at(self.root, getattr(config, name)) for name in named})
 
     def learning(self) -> TrainConfig:
         """The train section; a folder next to the project file comes before a name of the catalogue."""
@@ -236,8 +238,9 @@ def write_rows(rows: Prepared, out: Path) -> None:
     """Each part as JSON lines, the rejects beside them, and `prepared.json` last: without it they are not whole."""
     (out / "prepared.json").unlink(missing_ok=True)
     write_parts({part: getattr(rows, part) for part in KEPT}, rows.rejects, out)
-    if not len(rows.unlabelled):
-        (out / "unlabelled.jsonl").unlink()  # the directory is a source of rows again, and this would be none
+    for part in OPTIONAL:
+        if not len(getattr(rows, part)):
+            (out / f"{part}.jsonl").unlink()  # the directory is a source of rows again, and this would be none
     if len(rows.items):
         _write_lines(out / "items.jsonl", (dict(row) for row in rows.items))
     if rows.replay is not None:
@@ -267,8 +270,9 @@ def read_rows(out: Path) -> Prepared:
     try:
         about = json.loads((out / "prepared.json").read_text(encoding="utf8"))
         parts: dict[str, Any] = {part: _read_lines(out / f"{part}.jsonl") for part in KEPT[:3]}
-        if (out / "unlabelled.jsonl").is_file():
-            parts["unlabelled"] = _read_lines(out / "unlabelled.jsonl")
+        for part in OPTIONAL:
+            if (out / f"{part}.jsonl").is_file():
+                parts[part] = _read_lines(out / f"{part}.jsonl")
         if (out / "items.jsonl").is_file():
             parts["items"] = _read_lines(out / "items.jsonl")
         rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))

@@ -24,7 +24,7 @@ TEMPLATES = {"text-classifier": "what a text is about: one label a text, here wh
 "template: what it is for"
 SAMPLES = {"customer-service-en": "minilm", "customer-service-zh": "e5-small"}
 "sample rows that luban carries: the base model that suits them"
-SOURCES = ("source", "valid", "test", "unlabelled", "replay")
+SOURCES = ("source", "valid", "test", "unlabelled", "replay", "adapt")
 "options of prepare that name rows"
 MODELS = ("base", "teacher", "continue_from")
 "options of train that name a model"

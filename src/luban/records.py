@@ -247,7 +247,8 @@ class Prepared:
     ``columns``: canonical name to the column it was read from. ``fingerprint``: hash of all parts' canonical rows.
     ``notes``: what the check found, for the manifest. ``test`` is empty where there is no test part.
     ``items``: what can be recommended, rows of ``item`` and ``text``.
-    ``unlabelled``: rows without a target; ``replay``: the rows an older model was trained from, split in the same way.
+    ``unlabelled``: rows without a target; ``texts``: rows of what the base is to read before it learns; ``replay``: the rows
+    an older model was trained from, split in the same way.
     """
 
     task: str
@@ -262,3 +263,4 @@ class Prepared:
     unlabelled: Rows = ()
     replay: Prepared | None = None
     items: Rows = ()
+    texts: Rows = ()

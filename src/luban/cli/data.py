@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE, show_default=False)]
 Task = Annotated[str, typer.Option("--task", metavar="TASK", help=TASK, show_default=False)]
 Out = Annotated[str, typer.Option("--out", metavar="DIR", help="a new directory for the rows", show_default=False)]
-LEARNING = ("unlabelled", "replay")
+LEARNING = ("unlabelled", "replay", "adapt")
 "options of prepare that matter only where a model learns"
 READING = (*LEARNING, "source", "valid_share", "test_share", "group", "seed", "drop_duplicates", "clean", "strict")
 "options of prepare that do not matter where rows are read as they stand"

@@ -39,6 +39,7 @@ METAVARS = {
     "test": "SOURCE",
     "unlabelled": "SOURCE",
     "replay": "SOURCE",
+    "adapt": "SOURCE",
     "labels": "A,B,...",
     "about": "LABEL=MEANING,...",
     "llm": "URL",

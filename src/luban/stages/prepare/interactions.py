@@ -358,7 +358,7 @@ def check_split(rows: Mapping[str, Sequence[Row]], source: str) -> None:
 
 def refuse_options(config: PrepareConfig) -> None:
     """Raises `ConfigError` for options of the split that interactions do not take: they are parted by time."""
-    for name in ("valid", "test", "unlabelled", "replay", "group"):
+    for name in ("valid", "test", "unlabelled", "replay", "adapt", "group"):
         if getattr(config, name):
             raise ConfigError(
                 f"{name} is set for a recommendation.",

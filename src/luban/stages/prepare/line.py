@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from luban.config import PrepareConfig
+from luban.config import OWN_TEXTS, PrepareConfig
 from luban.errors import DataError
-from luban.records import Prepared, Reject, Row, Rows
+from luban.records import Prepared, Reject, Row, Rows, texts
 from luban.stages.prepare.base import PARTS, Table, each
 from luban.stages.prepare.columns import is_known, recognise
 from luban.stages.prepare.images import without_place
@@ -20,6 +20,7 @@ from luban.stages.prepare.interactions import read as histories
 from luban.stages.prepare.rows import IN_MEMORY, Part, Reading, read_part
 from luban.stages.prepare.sources import open_source
 from luban.stages.prepare.split import split, text_key
+from luban.tasks import TASKS
 from luban.tasks.base import Task
 
 
@@ -137,12 +138,29 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
         "section": config.model_dump(mode="json"),
     }
+    reading = to_read(config, train, unlabelled.rows)
     more = [unlabelled.rows] if config.unlabelled else []
+    more += [reading] if reading else []
     told = fingerprint(train, valid, test, *more)
     replay = prepare(replayed(config), task) if config.replay else None
     return Prepared(
-        task.name, config.source, train, valid, test, rejects, loaded.columns, told, notes, unlabelled.rows, replay
-    )
+        task.name, config.source, train, valid, test, rejects, loaded.columns, told, notes, unlabelled.rows, replay,
+        texts=reading,
+    )  # fmt: skip
+
+
+def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> list[Row]:
+    """The texts that the base reads before it learns, each once: those of ``config.adapt``, or of the rows to learn from."""
+    if not config.adapt:
+        return []
+    if config.adapt == OWN_TEXTS:
+        found = [text for rows in (train, unlabelled) for row in each(rows) for text in texts(row).values()]
+    else:
+        columns = {name: column for name, column in config.columns.items() if name == "text"}
+        reading = config.model_copy(update={"columns": columns, "group": ""})
+        rows = _whole(load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)).rows
+        found = [str(row["text"]) for row in each(rows)]
+    return [{"text": text} for text in dict.fromkeys(found)]
 
 
 def _histories(config: PrepareConfig, task: type[Task]) -> Prepared:
@@ -170,7 +188,7 @@ def _histories(config: PrepareConfig, task: type[Task]) -> Prepared:
 
 def replayed(config: PrepareConfig) -> PrepareConfig:
     """How the rows of ``replay`` are read: as they were when the older model learnt them, where it had the same options."""
-    alone = {"source": config.replay, "replay": "", "unlabelled": "", "valid": "", "test": ""}
+    alone = {"source": config.replay, "replay": "", "unlabelled": "", "adapt": "", "valid": "", "test": ""}
     return config.model_copy(update=alone)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luban import processes
-from luban.config import TrainConfig
+from luban.config import OWN_TEXTS, TrainConfig
 from luban.errors import ConfigError, MissingExtra, counted
 from luban.records import Prepared
 from luban.tasks import TASKS
@@ -110,6 +110,11 @@ def check(config: TrainConfig, data: Prepared, base: Path) -> None:
     _check_combination(config, data.task)
     if data.task == "text-pair" and not TASKS[data.task].fit(data.train).labels:
         raise _unfit("text-pair with numbers for labels")
+    if dict(data.notes.get("section", {})).get("adapt") == OWN_TEXTS:
+        raise ConfigError(
+            "adapt=rows and private cannot be combined.", "The base would read the training rows without noise.",
+            "Name other texts with --adapt, or leave it out.",
+        )  # fmt: skip
     _check_base(base)
     _check_sampling(config, data)
 

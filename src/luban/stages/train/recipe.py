@@ -23,7 +23,7 @@ RATES = {
 }  # fmt: skip
 "what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
 WRITER_EPOCHS = 3.0
-PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 1e-2, 8192
+PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 3e-2, 8192
 "of a private run; its batches are not limited by sub-words, and are run in parts of so many"
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"

@@ -35,6 +35,8 @@ from luban.training import collated
 
 ADAPTER = "adapter"
 "folder of the model folder that peft reads"
+READ_ON = "adapted.json"
+"stands in the folder of a base that has read on (`adapt`)"
 RANK = 8
 SPARE = 1.5
 "times the rank that adalora begins with, to be taken from where it is needed least"
@@ -74,7 +76,7 @@ class Adapter(Method):
         names = [name for name in aimed(model, config) if not name.startswith(within)]
         settings = SETTINGS[config.method](names, config)
         settings.modules_to_save = leaves(model, [*([] if material.task.generates else fresh(model)), *averaging])
-        self.place = work / BESIDE / ADAPTER if sits_on_base(config) else None
+        self.place = work / BESIDE / ADAPTER if sits_on_base(config, material.base) else None
         torch.manual_seed(config.seed)
         with calm():
             self.tuned = get_peft_model(model, settings)
@@ -138,9 +140,10 @@ def seated(folder: Folder, base: Path) -> nn.Module:
     return whole
 
 
-def sits_on_base(config: TrainConfig) -> bool:
-    """Whether the weights beneath the adapter are the base's: a student's or a continued model's are in its folder only."""
-    return not (config.student_layers or config.continue_from)
+def sits_on_base(config: TrainConfig, base: Path) -> bool:
+    """Whether the weights beneath the adapter are the base's: a student's, a continued model's and those of a base that
+    has read on are in its folder only."""
+    return not (config.student_layers or config.continue_from or (base / READ_ON).is_file())
 
 
 def linear_layers(model: nn.Module) -> list[str]:
