@@ -60,7 +60,12 @@ def main() -> None:
         if not (kept / "luban.json").is_file():
             learnt(rows_of({"source": str(old)}), settings(options), kept)
         rows = [] if options.part == "old" else list(compared(options, kept, (old, new), tests))
-    machine = {"processor": processor(), "threads": options.threads, "torch": torch.__version__, "load": os.getloadavg()[0]}
+    machine = {
+        "processor": processor(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0],
+    }
     if options.json:
         print(json.dumps({"machine": machine, "rows": rows}))
         return
@@ -117,7 +122,9 @@ def rows_of(options: dict[str, Any]) -> Prepared:
 
 def parted(options: argparse.Namespace, place: Path) -> tuple[Path, Path, dict[str, list[Row]]]:
     """Files of old and of new training rows, and the test rows of both."""
-    data = rows_of({"source": str(options.data / SOURCE / "train.csv"), "test": str(options.data / SOURCE / "test.csv")})
+    data = rows_of(
+        {"source": str(options.data / SOURCE / "train.csv"), "test": str(options.data / SOURCE / "test.csv")}
+    )
     labels = sorted({row["label"] for row in data.train})
     random.Random(SEED).shuffle(labels)
     if options.quick:
@@ -135,7 +142,9 @@ def parted(options: argparse.Namespace, place: Path) -> tuple[Path, Path, dict[s
         with files[-1].open("w", encoding="utf8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])
-            writer.writerows([row["text"], row["label"]] for label in labels if (label in new) == mine for row in held[label])
+            writer.writerows(
+                [row["text"], row["label"]] for label in labels if (label in new) == mine for row in held[label]
+            )
     known = set(labels) - new
     tests = {"old": [r for r in data.test if r["label"] in known], "new": [r for r in data.test if r["label"] in new]}
     return files[0], files[1], tests
@@ -145,7 +154,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, help="directory that keeps the older model")
     parser.add_argument("--part", choices=["old", "new"], help="both where none is named")
-    parser.add_argument("--way", type=int, nargs="*", help="which ways to go on, counted from 0; all where none is named")
+    parser.add_argument(
+        "--way", type=int, nargs="*", help="which ways to go on, counted from 0; all where none is named"
+    )
     parser.add_argument("--new", type=int, default=20, help="classes that come later")
     parser.add_argument("--rows", type=int, default=40, help="training rows a class")
     parser.add_argument("--threads", type=int, default=1)

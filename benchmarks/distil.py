@@ -51,7 +51,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         models = trained(data, options, Path(scratch))
         rows = measured(models, data.test)
-    machine = {"processor": processor(), "threads": options.threads, "torch": torch.__version__, "load": os.getloadavg()[0]}
+    machine = {
+        "processor": processor(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0],
+    }
     if options.json:
         print(json.dumps({"machine": machine, "rows": rows}))
         return
@@ -134,7 +139,9 @@ def few(rows: Rows, count: int) -> Sequence[dict[str, Any]]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="topic-en-trec", help="folder of --data with train and test rows")
-    parser.add_argument("--teacher", default="", help="a folder trained from these rows; trained here where none is named")
+    parser.add_argument(
+        "--teacher", default="", help="a folder trained from these rows; trained here where none is named"
+    )
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--hidden", type=float, default=1.0, help="weight of the hidden states in the last line")
     parser.add_argument("--threads", type=int, default=1)

@@ -64,7 +64,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(SETS))
-    parser.add_argument("--a-class", type=int, nargs="+", default=[], help="examples of each class; the goal's where none")
+    parser.add_argument(
+        "--a-class", type=int, nargs="+", default=[], help="examples of each class; the goal's where none"
+    )
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--method", nargs="+", default=list(METHODS))
     parser.add_argument("--on", choices=["test", "rest"], default="test")

@@ -111,7 +111,9 @@ TRIALS = (
     Trial("CAIS intents and slots", JOINT, "exact_match", 0.847, None, "slu-zh-cais", "", base=E5),
     Trial("SMP2019 intents and slots", JOINT, "exact_match", 0.726, None, "slu-zh-smp2019", "", base=E5),
     Trial("SubjQA electronics", ANSWER, "f1", None, None, f"{SUBJ}/train.parquet", f"{SUBJ}/test.parquet", most=700),
-    Trial("CMRC 2018", ANSWER, "f1", None, None, f"{CMRC}/trial.json", f"{CMRC}/dev.json", base=E5, note="from trial, dev"),
+    Trial(
+        "CMRC 2018", ANSWER, "f1", None, None, f"{CMRC}/trial.json", f"{CMRC}/dev.json", base=E5, note="from trial, dev"
+    ),
 )
 
 
@@ -173,7 +175,8 @@ def run(trial: Trial, keep: Path, options: argparse.Namespace) -> dict[str, obje
         "value": round(value, 4),
         "unit": trial.score,
         "ratio": round(value / trial.goal, 4) if trial.goal else None,
-        "against": (f"goal {trial.goal}" if trial.goal else "no goal") + (f", linear floor {trial.floor}" if trial.floor else ""),
+        "against": (f"goal {trial.goal}" if trial.goal else "no goal")
+        + (f", linear floor {trial.floor}" if trial.floor else ""),
         "interval": evaluation.as_json()["intervals"].get(trial.score),
         "rows": {"train": len(prepared.train), "valid": len(prepared.valid), "test": len(scored)},
         "base": trial.base,

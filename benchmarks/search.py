@@ -101,7 +101,9 @@ def said(event: object) -> None:
     """One line a trial, on stderr."""
     if isinstance(event, Ended):
         trial = event.trial
-        print(f"{trial.number}: {trial.state} {trial.score} {trial.seconds} s {trial.values}", file=sys.stderr, flush=True)
+        print(
+            f"{trial.number}: {trial.state} {trial.score} {trial.seconds} s {trial.values}", file=sys.stderr, flush=True
+        )
 
 
 def arguments() -> argparse.Namespace:

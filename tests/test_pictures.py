@@ -79,7 +79,9 @@ def test_a_picture_stands_upright_as_its_camera_says() -> None:
 
 def test_a_lazy_encoder_gives_the_same_picture_when_it_is_needed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved(noise(50, 31)))
-    eager, lazy = (PictureEncoder(settings("ViT"), lazy=lazy).picture(str(tmp_path / "a.png")) for lazy in (False, True))
+    eager, lazy = (
+        PictureEncoder(settings("ViT"), lazy=lazy).picture(str(tmp_path / "a.png")) for lazy in (False, True)
+    )
     assert lazy.kept is None
     assert eager.key == lazy.key
     assert eager.length == lazy.length == 1
@@ -183,7 +185,13 @@ def test_a_small_copy_holds_nothing_that_a_camera_wrote() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"do_pad": True}, {"size": {"shortest_edge": 32}}, {"size": {"longest_edge": 9}}, {"image_std": [0, 1, 1]}, {"size": {}}],
+    [
+        {"do_pad": True},
+        {"size": {"shortest_edge": 32}},
+        {"size": {"longest_edge": 9}},
+        {"image_std": [0, 1, 1]},
+        {"size": {}},
+    ],
 )
 def test_settings_that_are_not_done_here_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     import json

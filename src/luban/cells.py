@@ -67,7 +67,5 @@ def texts_in(record: Row, column: str) -> list[str]:
     if value is None or value == "":
         return []
     if not isinstance(value, str | list | tuple):
-        raise DataError(
-            f"{value!r} is no list of texts.", "Texts in a list, or one text.", "Mend it.", column=column
-        )
+        raise DataError(f"{value!r} is no list of texts.", "Texts in a list, or one text.", "Mend it.", column=column)
     return [required_text({column: text}, column) for text in ([value] if isinstance(value, str) else value)]

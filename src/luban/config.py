@@ -64,11 +64,14 @@ class TrainConfig(Section):
         "bottleneck",
     )
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
-    contrast_steps: int = Field(0, ge=0, description="steps in which contrastive brings texts of a class together; 0: 100")
+    contrast_steps: int = Field(
+        0, ge=0, description="steps in which contrastive brings texts of a class together; 0: 100"
+    )
     rank: int = Field(0, ge=0, description="rank of lora, dora and adalora; 0: 8")
     alpha: float = Field(0, ge=0, description="scale of lora, dora and adalora, over the rank; 0: twice the rank")
     targets: str = Field(
-        "", description="linear layers that lora, dora, adalora and ia3 stand beside, by the ends of their names, with commas"
+        "",
+        description="linear layers that lora, dora, adalora and ia3 stand beside, by the ends of their names, with commas",
     )
     adapter_size: int = Field(0, ge=0, description="neurons that bottleneck adds to each layer; 0: 64")
     prompt_tokens: int = Field(0, ge=0, description="sub-words that prompt and prefix put before a text; 0: 20")
@@ -106,7 +109,10 @@ class TrainConfig(Section):
     )
     adapt_steps: int = Field(0, ge=0, description="steps in which the base reads the texts of adapt; 0: 200")
     private: float = Field(
-        0, ge=0, le=100, description="epsilon of differential privacy that the training rows are promised; 0: no promise"
+        0,
+        ge=0,
+        le=100,
+        description="epsilon of differential privacy that the training rows are promised; 0: no promise",
     )
     delta: float = Field(0, ge=0, lt=1, description="delta of that promise; 0: a tenth of one over the rows")
     max_length: int = Field(0, ge=0, description="longest window in sub-words; 0: by the rows, at most the model's")
@@ -137,7 +143,10 @@ class TrainConfig(Section):
         0.01, ge=0, le=1, description="largest drop of the score on old rows with which a continued model is kept"
     )
     contrast_temperature: float = Field(
-        0.05, gt=0, le=1, description="divides the cosines an embedding model learns from; smaller: the nearest count most"
+        0.05,
+        gt=0,
+        le=1,
+        description="divides the cosines an embedding model learns from; smaller: the nearest count most",
     )
     symmetric: bool = Field(False, description="embedding: find the query of a passage as well")
     dimensions: tuple[int, ...] = Field(
@@ -149,7 +158,10 @@ class TrainConfig(Section):
     negatives_from: int = Field(1, ge=1, description="best rank, among the wrong passages, that they are taken from")
     negatives_to: int = Field(50, ge=1, description="worst rank that they are taken from")
     negatives_margin: float = Field(
-        0.05, ge=0, le=2, description="how far below the right passage's cosine they must stay: a nearer one may be right"
+        0.05,
+        ge=0,
+        le=2,
+        description="how far below the right passage's cosine they must stay: a nearer one may be right",
     )
     items_by: Literal["both", "text", "id"] = Field(
         "both", description="recommendation: an item is known by its text, by a vector of its own (id), or by both"
@@ -160,7 +172,9 @@ class TrainConfig(Section):
     keep_users: bool = Field(
         False, description="recommendation: keep users' histories in the folder, so that a user can be asked for by id"
     )
-    query_prefix: str = Field("auto", description="stands before each query that is embedded; auto: as the base was taught")
+    query_prefix: str = Field(
+        "auto", description="stands before each query that is embedded; auto: as the base was taught"
+    )
     passage_prefix: str = Field("auto", description="stands before each passage that is embedded")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic of the matrix products; auto asks the processor"
@@ -168,7 +182,9 @@ class TrainConfig(Section):
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
     memory: float = Field(0, ge=0, description="GiB that training may use; 0: what is free")
     patience: int = Field(3, ge=1, description="evaluations without gain after which training stops")
-    augment: bool = Field(True, description="pictures: another part of each, mirrored or not, in other light, every time")
+    augment: bool = Field(
+        True, description="pictures: another part of each, mirrored or not, in other light, every time"
+    )
     golden: Literal["real", "synthetic"] = Field(
         "real", description="golden rows: real ones with personal data replaced, or made ones"
     )

@@ -68,7 +68,9 @@ def _checked(name: str, value: Any) -> Any:
         texts = [value] if isinstance(value, str) else value
         if isinstance(texts, list | tuple) and all(isinstance(text, str) and text for text in texts):
             return tuple(texts)
-        raise DataError(f"The option {name} is {value!r}.", "A text, or a list of texts, is expected.", "Mend it.", column="stop")
+        raise DataError(
+            f"The option {name} is {value!r}.", "A text, or a list of texts, is expected.", "Mend it.", column="stop"
+        )
     kind, least, most = BOUNDS[name]
     right = isinstance(value, int | float) and not isinstance(value, bool) and (kind is float or value == int(value))
     if not right or not least <= value <= most:

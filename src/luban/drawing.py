@@ -139,4 +139,3 @@ def beside(plane: Plane, place: Point, label: str) -> str:
     """A label under a point of a curve, kept inside the picture."""
     x = min(max(place[0], plane.left + 24), plane.right - 18)
     return text(x, place[1] + 22 if place[1] < plane.bottom - 26 else place[1] - 12, label, "middle", "strong")
-

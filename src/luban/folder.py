@@ -74,9 +74,7 @@ class Folder:
     def task(self) -> Task:
         """The task with this model's labels and calibration."""
         kept = self.manifest.calibration
-        calibration = Calibration(
-            kept.temperature, self.manifest.thresholds, kept.mean, kept.spread, kept.temperatures
-        )
+        calibration = Calibration(kept.temperature, self.manifest.thresholds, kept.mean, kept.spread, kept.temperatures)
         task: Task = TASKS[self.manifest.task](self.manifest.labels, calibration, self.manifest.settings)
         return task.with_files(self.path)
 

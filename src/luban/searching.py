@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 FOUND, REPORT = "search.json", "search.html"
 
 
-def search(
-    source: str | Path, *, task: str, out: str | Path, watch: Watch = unwatched, **options: Any
-) -> Search:
+def search(source: str | Path, *, task: str, out: str | Path, watch: Watch = unwatched, **options: Any) -> Search:
     """Find the recipe that scores best on the validation rows of ``source``; goes on in ``out`` where it was stopped.
 
     ``options``: any field of `PrepareConfig`, `TrainConfig` and `SearchConfig`, such as ``trials=20``, ``minutes=30``,

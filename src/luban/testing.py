@@ -77,7 +77,11 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "电影好不好", "text_pair": "很喜欢电影"},
     ],
     "rerank": [
-        {"text": "where is my order", "text_pair": "your order is late", "negatives": ["cancel the card", "great film"]},
+        {
+            "text": "where is my order",
+            "text_pair": "your order is late",
+            "negatives": ["cancel the card", "great film"],
+        },
         {"text": "i want my money back", "text_pair": "refund and pay", "negatives": ["hello bob"]},
         {"text": "订单什么时候到", "text_pair": "快递今天到", "negatives": ["很喜欢电影"]},
         {"text": "电影好不好", "text_pair": "很喜欢电影", "negatives": ["快递今天到"]},
@@ -101,7 +105,11 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
             "answers": [{"text": "in paris", "start": 17}],
         },
         {"question": "when is my card late?", "context": "i love this film", "answers": []},
-        {"question": "小明在哪里？", "context": "你好，小明在北京吃", "answers": {"text": ["北京"], "answer_start": [6]}},
+        {
+            "question": "小明在哪里？",
+            "context": "你好，小明在北京吃",
+            "answers": {"text": ["北京"], "answer_start": [6]},
+        },
         {"question": "how is the food?", "context": "the food was not good", "answers": "not good"},
     ],
     "text-generation": [
@@ -122,13 +130,11 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
             "label": "disc",
         },
         {
-            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOQYGJAhgAB6"
-            "AAn5B6zhgAAAABJRU5ErkJggg==",
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOQYGJAhgAB6AAn5B6zhgAAAABJRU5ErkJggg==",
             "label": "bar",
         },
         {
-            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOwYGJAhgADy"
-            "ABHdLVfZQAAAABJRU5ErkJggg==",
+            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOwYGJAhgADyABHdLVfZQAAAABJRU5ErkJggg==",
             "label": "bar",
         },
     ],

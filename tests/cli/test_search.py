@@ -9,7 +9,18 @@ import sys
 
 import pytest
 
-FEW = ("--task", "text-classification", "--epochs", "1", "--threads", "1", "--space", "method=full,head", "--trials", "2")
+FEW = (
+    "--task",
+    "text-classification",
+    "--epochs",
+    "1",
+    "--threads",
+    "1",
+    "--space",
+    "method=full,head",
+    "--trials",
+    "2",
+)
 
 
 def test_a_search_shows_its_trials_and_leaves_a_project_that_runs(call, rows, base, tmp_path):

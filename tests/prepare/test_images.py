@@ -113,7 +113,9 @@ def test_parquet_holds_the_bytes_themselves(tmp_path: Path) -> None:
 
 
 def test_a_hub_data_set_gives_the_bytes_of_its_pictures() -> None:
-    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["a", "b"])})
+    features = datasets.Features(
+        {"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
     rows = datasets.Dataset.from_dict({"image": [{"bytes": picture(1), "path": None}], "label": [1]}, features=features)
     (_, record), *_ = _rows_of("hf:pets", rows).items()
     assert ImageClassification.parse(record)["label"] == "b"

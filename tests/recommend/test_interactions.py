@@ -116,7 +116,16 @@ def test_the_line_keeps_the_items_beside_the_rows(tmp_path: Path) -> None:
 
 
 def test_the_terminal_shows_a_check_of_interactions(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "luban", "data", "check", str(write(tmp_path / "shop")), "--task", "recommendation"]
+    command = [
+        sys.executable,
+        "-m",
+        "luban",
+        "data",
+        "check",
+        str(write(tmp_path / "shop")),
+        "--task",
+        "recommendation",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "items" in done.stdout + done.stderr

@@ -38,7 +38,9 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path: Path) -> None:
 
 def trained(place: Path, count: int) -> str:
     """What `torchrun ... -m luban train` says."""
-    words = f"--nproc-per-node {count} -m luban train rows.csv --task text-classification --base base --out model-{count}"
+    words = (
+        f"--nproc-per-node {count} -m luban train rows.csv --task text-classification --base base --out model-{count}"
+    )
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", *words.split(),

@@ -35,7 +35,9 @@ from tests.train.rows import base, config, prepared
 ROOT = Path(__file__).parents[2]
 
 
-def found(out: Path, start: Base, *, data: Prepared | None = None, watch: Any = lambda event: None, **options: Any) -> Search:
+def found(
+    out: Path, start: Base, *, data: Prepared | None = None, watch: Any = lambda event: None, **options: Any
+) -> Search:
     """A search over two knobs of short trainings."""
     space = {"rate": "0.5x..2x", "dropout": "0..0.3", **options.pop("space", {})}
     settings = SearchConfig.model_validate({"trials": 2, "space": space, **options})
@@ -43,7 +45,9 @@ def found(out: Path, start: Base, *, data: Prepared | None = None, watch: Any = 
     return search(data or prepared(), {"tiny": start}, fixed, settings, out, watch=watch)
 
 
-def space(start: Base, given: dict[str, Any] | None = None, *, task: str = "text-classification", **bounds: Any) -> Space:
+def space(
+    start: Base, given: dict[str, Any] | None = None, *, task: str = "text-classification", **bounds: Any
+) -> Space:
     settings = SearchConfig(space=SpaceConfig.model_validate(bounds))
     rows = prepared(task)
     fitted = TASKS[task].fit(rows.train)

@@ -13,7 +13,18 @@ from luban.cli.screen import Screen
 from luban.cli.tables import show_judged
 from luban.config import EvaluateConfig, PrepareConfig
 
-UNUSED = ("source", "valid", "test", "unlabelled", "replay", "adapt", "valid_share", "test_share", "group", "drop_duplicates")
+UNUSED = (
+    "source",
+    "valid",
+    "test",
+    "unlabelled",
+    "replay",
+    "adapt",
+    "valid_share",
+    "test_share",
+    "group",
+    "drop_duplicates",
+)
 "options of prepare that speak of splitting, which rows to be judged are not"
 
 

@@ -33,7 +33,9 @@ def explain(
     ] = "",
     history: Annotated[
         str,
-        typer.Option("--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False),
+        typer.Option(
+            "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
+        ),
     ] = "",
     target: Annotated[
         str,

@@ -97,7 +97,11 @@ def answered(app: typer.Typer, args: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     if os.environ.get("RANK", "0") != "0":  # torchrun started several; the first one speaks for all
-        with open(os.devnull, "w", encoding="utf8") as no, contextlib.redirect_stdout(no), contextlib.redirect_stderr(no):
+        with (
+            open(os.devnull, "w", encoding="utf8") as no,
+            contextlib.redirect_stdout(no),
+            contextlib.redirect_stderr(no),
+        ):
             return _answered(app, args)
     return _answered(app, args)
 

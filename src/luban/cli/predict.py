@@ -36,11 +36,15 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)],
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT ...]", help="texts, or pictures' files; - reads lines from stdin", show_default=False),
+        typer.Argument(
+            metavar="[TEXT ...]", help="texts, or pictures' files; - reads lines from stdin", show_default=False
+        ),
     ] = None,
     input: Annotated[
         str,
-        typer.Option("--input", metavar="FILE", help="rows to answer: CSV, JSONL, lines, pictures ...", show_default=False),
+        typer.Option(
+            "--input", metavar="FILE", help="rows to answer: CSV, JSONL, lines, pictures ...", show_default=False
+        ),
     ] = "",
     context: Annotated[
         str,
@@ -48,7 +52,9 @@ def predict(
     ] = "",
     history: Annotated[
         str,
-        typer.Option("--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False),
+        typer.Option(
+            "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
+        ),
     ] = "",
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)

@@ -32,7 +32,8 @@ def search(
     screen: Screen,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE, show_default=False)],
     out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="directory of the search, new or to go on with", show_default=False)
+        str,
+        typer.Option("--out", metavar="DIR", help="directory of the search, new or to go on with", show_default=False),
     ],
     task: Annotated[str, typer.Option("--task", metavar="TASK", help=TASK, show_default=False)],
     *,
@@ -50,9 +51,7 @@ def search(
     show_rows(screen, understood(rows))
     try:
         with Walk(screen) as watch:
-            found = searching.sought(
-                rows, reading, train.model_copy(update={"task": task}), search, out, watch=watch
-            )
+            found = searching.sought(rows, reading, train.model_copy(update={"task": task}), search, out, watch=watch)
     except KeyboardInterrupt:
         screen.note(screen.word("search_go_on", command=shlex.join(["luban", *sys.argv[1:]])), style="yellow")
         raise
@@ -149,7 +148,5 @@ def trials_table(screen: Screen, found: Search) -> Table:
     done = sorted((t for t in found.tried if t.score is not None), key=lambda t: (-(t.score or 0.0), t.number))
     for trial in [t for i, t in enumerate(done) if i < SHOWN or t.usual]:
         own = f"{screen.word('own_settings')}: " if trial.usual else ""
-        made.add_row(
-            str(trial.number), f"{trial.score:.4f}", seconds(trial.seconds), own + settings(trial.values)
-        )
+        made.add_row(str(trial.number), f"{trial.score:.4f}", seconds(trial.seconds), own + settings(trial.values))
     return made

@@ -46,7 +46,9 @@ def train(
         share = f"{counted['trained'] / counted['all']:.2%}"
         screen.show(screen.word("trained_share", share=share, count=counted["trained"], all=counted["all"]))
     if promised := folder.manifest.notes.get("private"):
-        screen.show(screen.word("private_spent", epsilon=f"{promised['epsilon']:.2f}", delta=f"{promised['delta']:.2g}"))
+        screen.show(
+            screen.word("private_spent", epsilon=f"{promised['epsilon']:.2f}", delta=f"{promised['delta']:.2g}")
+        )
     screen.show(*watch.compared())
     with Progressed(screen, screen.word("evaluating")) as watch:
         evaluation = verbs.judge(folder, rows, threads=train.threads, watch=watch)

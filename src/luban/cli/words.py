@@ -113,7 +113,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "trial_failed": ("failed", "失败"),
     "trial_skipped": ("not begun", "未开始"),
     "search_go_on": ("What was found so far is kept. To go on: {command}", "已有结果均已保存。继续搜索：{command}"),
-    "searched": ("{path}: the best of {tried:trial} in {seconds}", "{path}：{tried} 次尝试中最好的一次，用时 {seconds}"),
+    "searched": (
+        "{path}: the best of {tried:trial} in {seconds}",
+        "{path}：{tried} 次尝试中最好的一次，用时 {seconds}",
+    ),
     "ended_trials": ("All trials are done; more: --trials N.", "全部尝试已完成；继续可加大 --trials。"),
     "ended_time": ("The time is used up; more: --minutes N.", "时间已用完；继续可加大 --minutes。"),
     "what_mattered": ("what mattered", "重要程度"),

@@ -80,7 +80,7 @@ class Neighbours:
             return self.rows[item]
         users = self.owners[self.ends[item] : self.ends[item + 1]]
         both = np.concatenate([np.zeros(0, dtype=np.int64), *(self.histories[u] for u in users)])
-        row = np.bincount(both, minlength=self.items) / np.sqrt(np.maximum(1.0, self.taken[item] * self.taken))
+        row: Floats = np.bincount(both, minlength=self.items) / np.sqrt(np.maximum(1.0, self.taken[item] * self.taken))
         row[item] = 0.0
         self.rows[item] = row
         if len(self.rows) > KEPT:

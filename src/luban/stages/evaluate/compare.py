@@ -60,7 +60,9 @@ def compare(
         raise no_rows()
     labels = with_unseen(a.manifest.labels, b.manifest.labels)
     first, second = (view_of(rows, _answers(folder, rows, config, watch), labels) for folder in (a, b))
-    return compared(first, second, names=(a.manifest.name, b.manifest.name), score=headline(a.task(), first), config=config)
+    return compared(
+        first, second, names=(a.manifest.name, b.manifest.name), score=headline(a.task(), first), config=config
+    )
 
 
 def compared(first: View, second: View, *, names: tuple[str, str], score: str, config: EvaluateConfig) -> Comparison:

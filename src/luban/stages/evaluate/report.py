@@ -54,9 +54,7 @@ def page(evaluation: Evaluation, *, language: str = "en") -> str:
     )
     body = "".join(card(evaluation) for card in cards)
     read = mistakes_card(evaluation)
-    return framed(
-        evaluation.model, f'{head(evaluation)}<div class="columns">{body}</div>{read}', language=language
-    )
+    return framed(evaluation.model, f'{head(evaluation)}<div class="columns">{body}</div>{read}', language=language)
 
 
 def head(e: Evaluation) -> str:

@@ -61,7 +61,9 @@ def image_folder(folder: Path) -> Table:
                 yield number, {"image": path.relative_to(folder).as_posix(), "label": directory.name}
 
     others = sum(1 for each in _directories(folder) for path in each.iterdir() if not _is_image(path))
-    return Table(folder, "image folder", ("image", "label"), items, notes={"files_passed_over": others} if others else {})
+    return Table(
+        folder, "image folder", ("image", "label"), items, notes={"files_passed_over": others} if others else {}
+    )
 
 
 def images(folder: Path) -> Table | None:

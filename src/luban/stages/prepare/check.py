@@ -125,7 +125,9 @@ def of_interactions(found: Histories, source: str, task: str, encoder: TextEncod
 
 def _silent(found: Histories, train: Rows) -> Iterator[Finding]:
     """Users, items and interactions that say nothing of what comes next."""
-    met = {item for part in found.parts.values() for row in each(part.rows) for item in (*row["history"], row.get("item"))}
+    met = {
+        item for part in found.parts.values() for row in each(part.rows) for item in (*row["history"], row.get("item"))
+    }
     alone = sum(len(row["history"]) < 2 for row in train)
     cold = sum(row["item"] not in met for row in found.items)
     again = int(found.notes.get("taken", {}).get("again", 0))

@@ -198,7 +198,10 @@ def fingerprint(*parts: Rows) -> str:
     for part in parts:
         digest.update(b"part\n")
         for row in each(part):
-            digest.update(json.dumps(without_place(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+            digest.update(
+                json.dumps(without_place(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+                + b"\n"
+            )
     return digest.hexdigest()
 
 

@@ -54,7 +54,9 @@ def clean(
 
     def change(row: dict[str, Any]) -> dict[str, Any]:
         return (
-            row if "words" in row or "answers" in row or not fold_width else _each_text(row, lambda text: clean_text(text, fold_width=True))
+            row
+            if "words" in row or "answers" in row or not fold_width
+            else _each_text(row, lambda text: clean_text(text, fold_width=True))
         )
 
     return _write("clean", loaded, Path(out), change, cleaned, unique=True)

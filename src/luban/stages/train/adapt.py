@@ -233,9 +233,7 @@ class Reader:
             epochs=1.0, rate=RATE, head_rate=FRESH_RATE if self.fresh else RATE, batch_rows=BATCH_ROWS,
             batch_tokens=BATCH_ROWS * LONGEST, micro_tokens=most, seed=self.config.seed,
         )  # fmt: skip
-        learner = MaskedLearner(
-            self.model, plan, examples, objective=Guess(bf16=self.bf16), feed=self.feed(examples)
-        )
+        learner = MaskedLearner(self.model, plan, examples, objective=Guess(bf16=self.bf16), feed=self.feed(examples))
         learner.masking = self.masking(self.learnt)
         forecast(learner, self.config.memory)  # the micro-batch that fits
         learner.total = self.steps

@@ -90,7 +90,9 @@ class Run:
         if resumed:
             learner.restore(checkpoint.load(learner.state()))
         recipe = {**asdict(plan), "task": material.task.name}
-        with Curves(self.config.log if processes.rank() == 0 else (), self.path / "logs", self.path.stem, recipe) as curves:
+        with Curves(
+            self.config.log if processes.rank() == 0 else (), self.path / "logs", self.path.stem, recipe
+        ) as curves:
             self._loop(learner, trained.whole, material, (checkpoint, curves))
         processes.wait()
         if self.config.private:

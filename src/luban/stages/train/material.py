@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import IGNORE, Encoded, TextEncoder, Window
-from luban.errors import ConfigError, DataError
+from luban.errors import ConfigError
 from luban.pictures import Augmentation, PictureEncoder
 from luban.predict import Predictor
 from luban.records import Prepared, Rows
@@ -58,10 +58,6 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     """
     from luban.stages.train.recipe import lengths_of, window_length
 
-    if len(data.train) == 0:
-        raise DataError(
-            "there are no training rows.", "At least two rows are needed.", "Check the source.", file=data.source
-        )
     if config.max_length and (config.max_length < SHORTEST or TASKS[data.task].sees):
         raise ConfigError(
             f"max_length is {config.max_length}.",

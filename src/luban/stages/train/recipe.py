@@ -35,7 +35,17 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     if config.private:
         return _private(config, task, rows)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
-    full = 3e-4 if tagger or task.sees else 5e-5 if task.generates else 1e-4 if task.tags_words else 3e-5 if rows < FEW and not task.embeds else 5e-5
+    full = (
+        3e-4
+        if tagger or task.sees
+        else 5e-5
+        if task.generates
+        else 1e-4
+        if task.tags_words
+        else 3e-5
+        if rows < FEW and not task.embeds
+        else 5e-5
+    )
     rate = config.rate or RATES.get(config.method, full)
     batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds or task.generates else 128)
     return Schedule(

@@ -28,8 +28,9 @@ from luban.metrics.recommending import CUT, found
 from luban.outputs import POOLING
 from luban.predict import Predictor, make_golden
 from luban.records import EpochEnd, Prepared, Progress, Row, Rows, Step, Watch, unwatched
+from luban.stages.train.finish import TOKENIZER_FILES, data_of
 from luban.stages.train.golden import COUNT
-from luban.stages.train.run import TOKENIZER_FILES, data_of, set_threads
+from luban.stages.train.run import set_threads
 from luban.tasks.base import stitched
 from luban.tasks.recommendation import Recommendation
 from luban.towers import Catalogue, Shop, Towers

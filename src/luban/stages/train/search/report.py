@@ -110,7 +110,9 @@ def trials_card(search: Search) -> str:
     heads = "".join(f"<th>{both(name)}</th>" for name in ("trial", "dev_score", "state", *names, "seconds"))
     order = sorted(search.tried, key=lambda t: (t.score is None, -(t.score or 0.0), t.number))
     rows = "".join(_row(search, trial, names) for trial in order)
-    inner = f'<div class="scroll"><table class="trials"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    inner = (
+        f'<div class="scroll"><table class="trials"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
     return card(both("trials"), both("about_trials"), inner)
 
 

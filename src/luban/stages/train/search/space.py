@@ -162,7 +162,9 @@ def space_of(config: TrainConfig, search: SearchConfig, bases: Mapping[str, Base
     fixed = config.model_fields_set - named
     wanted = (config.method,) if "method" in fixed else tuple(filter(None, map(str.strip, bounds.method.split(","))))
     if not wanted:
-        raise ConfigError("space.method names no method.", f"Known: {', '.join(METHODS)}.", "Name one, or leave it out.")
+        raise ConfigError(
+            "space.method names no method.", f"Known: {', '.join(METHODS)}.", "Name one, or leave it out."
+        )
     methods, left_out = _able(config, wanted, bases, task.name, strict="method" in fixed | named)
     axes = {knob.name: axis_of(knob, getattr(bounds, knob.name)) for knob in KNOBS if knob.name not in fixed}
     return Space(config, bases, methods or (config.method,), axes, task, rows, left_out)

@@ -116,9 +116,7 @@ class Job:
         self.settle(study)
         self.watch(Ended(store.tried(ended), self.standing(study, "")))
 
-    def _trained(
-        self, trial: optuna.Trial, suggested: Suggested, watched: Watched
-    ) -> tuple[TrialState, float | None]:
+    def _trained(self, trial: optuna.Trial, suggested: Suggested, watched: Watched) -> tuple[TrialState, float | None]:
         """Train one recipe: how it ended, and its dev score where it is complete."""
         place = self.out / TRIALS / str(trial.number + 1)
         base = self.space.bases[suggested.values["base"]]
