@@ -48,7 +48,8 @@ GROUND = {"errors"}
 HEAVY = {
     "torch", "transformers", "datasets", "pyarrow", "pandas", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy",
     "captum", "matplotlib", "fastapi", "starlette", "uvicorn", "prometheus_client", "tensorboard", "wandb", "mlflow",
-    "accelerate", "jinja2", "opacus", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "optuna", "sqlalchemy", "httpx", "PIL",
+    "accelerate", "jinja2", "opacus", "peft", "psutil", "huggingface_hub", "modelscope", "seqeval", "orjson", "optuna",
+    "sqlalchemy", "httpx", "PIL",
 }  # fmt: skip
 CORE = {
     "numpy",

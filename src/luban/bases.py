@@ -62,7 +62,8 @@ class Entry:
         return asdict(self)
 
 
-# Only repositories with safetensors and a fast tokenizer, or an image processor. Name, millions of parameters, languages, licence, origin.
+# Only repositories with safetensors and a fast tokenizer, or an image processor.
+# Name, millions of parameters, languages, licence, origin.
 _TABLE: tuple[tuple[str, float, str, str, str], ...] = (
     ("minilm", 22.7, "en", "apache-2.0", "sentence-transformers/all-MiniLM-L6-v2"),
     ("e5-small", 117.7, "multilingual", "mit", "intfloat/multilingual-e5-small"),

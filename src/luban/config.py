@@ -5,6 +5,7 @@ The same names are the options of the command line, the keys of `luban.yaml` and
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -60,8 +61,8 @@ class TrainConfig(Section):
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
     method: str = Field(
         "full",
-        description="what of the model learns: full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, prompt, "
-        "bottleneck",
+        description="what of the model learns: full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, "
+        "prompt, bottleneck",
     )
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
     contrast_steps: int = Field(
@@ -335,6 +336,13 @@ def parse(section: type[S], values: Mapping[str, Any], *, source: str = "options
         raise _explained(section, error, "" if flags else source) from error
 
 
+def _nearest(name: str, known: list[str], most: int = 12) -> list[str]:
+    """All that are known where they are few, else those most like a name."""
+    if len(known) <= most:
+        return known
+    return [*sorted(difflib.get_close_matches(name, known, n=most, cutoff=0.0)), "…"]
+
+
 def _explained(section: type[Section], error: ValidationError, source: str) -> ConfigError:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
@@ -342,7 +350,7 @@ def _explained(section: type[Section], error: ValidationError, source: str) -> C
         known = _keys_at(section, first["loc"][:-1])
         return ConfigError(
             f"{source}: there is no key {path!r}." if source else f"There is no key {path!r}.",
-            f"Known here: {', '.join(known)}.",
+            f"Known here: {', '.join(_nearest(str(first['loc'][-1]), known))}.",
             nearest_hint(str(first["loc"][-1]), known),
         )
     name, field = _field_at(section, first["loc"])

@@ -145,7 +145,7 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
 
 
 def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
-    """The rows of ``config.source`` to be answered, labels or not, each with the number of its row as ``id``; of a picture, its file."""
+    """The rows of ``config.source`` to be answered, labels or not, each with its number (a picture: its file) as ``id``."""
     from luban.stages.prepare import load as read
 
     found = read(config.source, kind(model.manifest.task), config=config, labelled=False)

@@ -1,4 +1,4 @@
-"""Rows with pictures: folders, lists and Parquet; what is broken is named, what is equal is known, what lies outside is refused."""
+"""Rows with pictures: folders, lists and Parquet; what is broken is named, what lies outside is refused."""
 
 from __future__ import annotations
 

@@ -35,17 +35,7 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
     if config.private:
         return _private(config, task, rows)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
-    full = (
-        3e-4
-        if tagger or task.sees
-        else 5e-5
-        if task.generates
-        else 1e-4
-        if task.tags_words
-        else 3e-5
-        if rows < FEW and not task.embeds
-        else 5e-5
-    )
+    full = full_rate(task, rows)
     rate = config.rate or RATES.get(config.method, full)
     batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds or task.generates else 128)
     return Schedule(
@@ -62,6 +52,15 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
         bf16=config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16()),
         seed=config.seed,
     )
+
+
+def full_rate(task: Task, rows: int) -> float:
+    """The peak rate of a body that learns whole."""
+    if task.sees or (task.tags_words and task.parts):
+        return 3e-4
+    if task.tags_words and not task.generates:
+        return 1e-4
+    return 3e-5 if rows < FEW and not (task.embeds or task.generates) else 5e-5
 
 
 def _private(config: TrainConfig, task: Task, rows: int) -> Schedule:
