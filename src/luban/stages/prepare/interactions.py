@@ -217,7 +217,11 @@ def _split(taken: Taken, source: str, labelled: bool) -> Histories:
     assert taken.seen == kept + taken.below + taken.again + len(_of(taken, "interactions")), "a row was lost"
     counts = {"interactions": kept, "users": len(histories), "items": len(items)}
     notes = {"files": taken.files, "taken": counts | {"below_min_rating": taken.below, "again": taken.again}}
-    rows = {name: _made(found, taken.files.get("interactions", source)) for name, found in parts.items() if found}
+    rows = {
+        name: _made(found, taken.files.get("interactions", source))
+        for name, found in parts.items()
+        if found or name == "train"
+    }
     return Histories(rows, items, taken.columns, notes, tuple(taken.rejects))
 
 
