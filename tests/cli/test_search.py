@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -60,7 +61,11 @@ def test_a_search_that_is_stopped_says_the_command_that_goes_on(rows, base, tmp_
     many = ["99" if word == "2" else word for word in FEW]  # so that it is not over before it is stopped
     words = ["search", str(rows), *many, "--base", str(base), "--out", str(tmp_path / "search")]
     command = [sys.executable, "-m", "luban", *words]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    # What runs in the background of a shell is started deaf to SIGINT, and so is what it starts.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    ) as process:
         said = ""
         while "trial 1 of 99" not in said:
             said += process.stderr.readline()
