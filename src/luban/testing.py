@@ -10,6 +10,7 @@ Nothing here is a mock: a tiny model is a real BERT with a real tokenizer, only 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -295,13 +296,14 @@ class TaskContract:
         return np.atleast_1d(target * 40.0 - 20.0 if task.labels else target).astype(np.float32)
 
 
-class RuntimeContract:
+class RuntimeContract(ABC):
     """What every runtime keeps; a subclass sets ``runtime`` and gives ``folder(tmp_path, task)`` of that runtime."""
 
     runtime: ClassVar[str]
 
+    @abstractmethod
     def folder(self, tmp_path: Path, task: str) -> Folder:
-        raise NotImplementedError("a subclass makes a folder of its runtime")
+        """A folder of the runtime for a task."""
 
     def opened(self, tmp_path: Path, task: str = "text-classification") -> tuple[Folder, Runtime]:
         folder = self.folder(tmp_path, task)

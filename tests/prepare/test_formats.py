@@ -44,7 +44,7 @@ CSV = 'text,label\nwhere is it,track\n"cancel, ""now""",cancel\n'
         ("a.csv", CSV.replace("\n", "\r\n")),
         ("a.csv", "\ufeff" + CSV),
         ("a.csv", CSV.encode("utf-16")),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.csv", CSV.replace("text,label", "Body Text,Intent").replace("Body Text", "Utterance")),
         ("a.csv", 'text;label\nwhere is it;track\n"cancel, ""now""";cancel\n'),
         ("a.tsv", 'text\tlabel\nwhere is it\ttrack\ncancel, "now"\tcancel\n'),
@@ -58,7 +58,7 @@ CSV = 'text,label\nwhere is it,track\n"cancel, ""now""",cancel\n'
         ("a.json", json.dumps({"data": ROWS})),
         ("a.json", json.dumps({"text": [row["text"] for row in ROWS], "label": [row["label"] for row in ROWS]})),
         ("a.json", json.dumps({"train": [[row["text"], row["label"]] for row in ROWS]})),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
     ],
 )
 def test_the_same_rows_come_out_of_every_format(tmp_path: Path, name: str, content: str | bytes) -> None:

@@ -216,3 +216,13 @@ def test_any_json_is_loaded_or_refused(value: object, extension: str, task: str)
 
 def test_normalised_texts_differ_in_words_only() -> None:
     assert normalised("Ｈello,\u3000 World\u200b") == normalised("hello, world")
+
+
+def test_texts_that_cannot_be_read_before_training_are_rejected_and_not_lost(tmp_path: Path) -> None:
+    rows = [f"text {i},{'ab'[i % 2]}" for i in range(20)]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf8")
+    (tmp_path / "more.csv").write_text("text,source\none text,a\n,b\none text,c\nanother,d\n", encoding="utf8")
+    config = PrepareConfig(source=str(tmp_path / "rows.csv"), adapt=str(tmp_path / "more.csv"), strict=False)
+    found = prepare(config, TASKS["text-classification"])
+    assert [row["text"] for row in found.texts] == ["one text", "another"]
+    assert [reject.row for reject in found.rejects] == [3]

@@ -153,7 +153,7 @@ class Instant(Runtime):
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> Instant:
-        raise NotImplementedError
+        raise AssertionError("it is made of a duration, never of a folder")
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         time.sleep(self.seconds)

@@ -92,7 +92,6 @@ def hub(name: str) -> dict[str, Table]:
         OSError,
         ValueError,
         RuntimeError,
-        NotImplementedError,
     )
     try:
         loaded: Any = datasets.load_dataset(path, config or None)

@@ -100,24 +100,8 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
         raise DataError("no source was given.", "A file, a folder or hf:NAME[:CONFIG].", "Name the rows to learn from.")
     if task.recommends:
         return _histories(config, task)
-    loaded = load(config.source, task, config=config)
+    loaded = _loaded(config, task)
     parts = dict(loaded.parts)
-    notes = dict(loaded.notes)
-    for name, source in (("valid", config.valid), ("test", config.test)):
-        if source:
-            other = load(source, task, config=config)
-            parts[name] = _only(other, name)
-            notes["files"] = {
-                **notes["files"],
-                name: [about for files in other.notes["files"].values() for about in files],
-            }
-    if "train" not in parts:
-        raise DataError(
-            "there is no train part.",
-            f"Found: {', '.join(sorted(parts))}.",
-            "Name the file to train on as the source (and --valid, --test for others).",
-            file=config.source,
-        )
     unlabelled = _whole(load(config.unlabelled, task, config=config, labelled=False)) if config.unlabelled else Part([])
     seen = sum(part.seen for part in parts.values()) + unlabelled.seen
     if config.drop_duplicates:
@@ -129,38 +113,63 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     rows = {"train": len(train), "valid": len(valid), "test": len(test)}
     rows |= {"unlabelled": len(unlabelled.rows)} if config.unlabelled else {}
     assert seen == sum(rows.values()) + len(rejects), "a row was lost"
-    notes |= {
+    reading, unread = to_read(config, train, unlabelled.rows)
+    notes = {**loaded.notes, **_notes(parts, (train, valid, test), config), "rows": rows, "rows_in": seen}
+    told = fingerprint(train, valid, test, *(more for more in (unlabelled.rows, reading) if len(more)))
+    replay = prepare(replayed(config), task) if config.replay else None
+    return Prepared(
+        task.name, config.source, train, valid, test, (*rejects, *unread), loaded.columns, told, notes, unlabelled.rows, replay,
+        texts=reading,
+    )  # fmt: skip
+
+
+def _loaded(config: PrepareConfig, task: type[Task]) -> Loaded:
+    """The parts of ``config.source``, those of ``valid`` and ``test`` in place; raises `DataError` without a train part."""
+    loaded = load(config.source, task, config=config)
+    parts, files = dict(loaded.parts), dict(loaded.notes["files"])
+    for name, source in (("valid", config.valid), ("test", config.test)):
+        if source:
+            other = load(source, task, config=config)
+            parts[name] = _only(other, name)
+            files[name] = [about for each_file in other.notes["files"].values() for about in each_file]
+    if "train" not in parts:
+        raise DataError(
+            "there is no train part.",
+            f"Found: {', '.join(sorted(parts))}.",
+            "Name the file to train on as the source (and --valid, --test for others).",
+            file=config.source,
+        )
+    return replace(loaded, parts=parts, notes={**loaded.notes, "files": files})
+
+
+def _notes(parts: Mapping[str, Part], split_up: tuple[Rows, Rows, Rows], config: PrepareConfig) -> dict[str, Any]:
+    train, valid, test = split_up
+    return {
         "sample": [dict(row) for row in _first(train, 3)],
-        "rows": rows,
-        "rows_in": seen,
         "cleaned": sum(part.cleaned for part in parts.values()),
         "nested": sum(part.inner for part in parts.values()),
         "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
         "section": config.model_dump(mode="json"),
     }
-    reading = to_read(config, train, unlabelled.rows)
-    more = [unlabelled.rows] if config.unlabelled else []
-    more += [reading] if reading else []
-    told = fingerprint(train, valid, test, *more)
-    replay = prepare(replayed(config), task) if config.replay else None
-    return Prepared(
-        task.name, config.source, train, valid, test, rejects, loaded.columns, told, notes, unlabelled.rows, replay,
-        texts=reading,
-    )  # fmt: skip
 
 
-def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> list[Row]:
-    """The texts that the base reads before it learns, each once: those of ``config.adapt``, or of the rows to learn from."""
+def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> tuple[list[Row], tuple[Reject, ...]]:
+    """The texts that the base reads before it learns, each once, and what could not be read.
+
+    They are those of ``config.adapt``, or of the rows to learn from.
+    """
     if not config.adapt:
-        return []
+        return [], ()
+    rejects: tuple[Reject, ...] = ()
     if config.adapt == OWN_TEXTS:
         found = [text for rows in (train, unlabelled) for row in each(rows) for text in texts(row).values()]
     else:
         columns = {name: column for name, column in config.columns.items() if name == "text"}
         reading = config.model_copy(update={"columns": columns, "group": ""})
-        rows = _whole(load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)).rows
-        found = [str(row["text"]) for row in each(rows)]
-    return [{"text": text} for text in dict.fromkeys(found)]
+        loaded = load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)
+        rejects = loaded.rejects
+        found = [str(row["text"]) for row in each(_whole(loaded).rows)]
+    return [{"text": text} for text in dict.fromkeys(found)], rejects
 
 
 def _histories(config: PrepareConfig, task: type[Task]) -> Prepared:
