@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -155,6 +156,24 @@ def test_texts_come_from_the_rows_a_file_of_lines_or_a_column(given: str, expect
     if given == "rows":
         held = {row["text"] for row in found.valid}
         assert not held & {row["text"] for row in found.texts}
+
+
+def test_reading_keeps_to_the_threads_of_the_run(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    seen: set[int] = set()
+
+    def watch(event: object) -> None:
+        if isinstance(event, Progress):
+            seen.add(torch.get_num_threads())
+
+    try:
+        train(
+            reading(), base(tmp_path), config(threads=before, adapt_steps=2, epochs=1), tmp_path / "model", watch=watch
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {before}
 
 
 def refusal(data: Prepared, start: Base, **options: Any) -> str:

@@ -68,6 +68,7 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
 
     data, config = origin.data, origin.config
     start = time.perf_counter()
+    set_threads(config.threads)
     base, read = adapted(origin.base, data, config, Path(f"{out}.run"), watch=watch)
     origin = replace(origin, base=base)
     work = work_of(Path(f"{out}.run"))
@@ -76,7 +77,6 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     if config.private:
         material = private.first_windows(material)
     plan = schedule(config, material.task, len(material.examples))
-    set_threads(config.threads)
     material = origin.taught(material, work)
     model = origin.model(material)
     run = Run(
