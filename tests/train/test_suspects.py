@@ -94,6 +94,13 @@ def test_weighed_rows_count_as_much_as_their_label_is_believed(tmp_path: Path) -
     assert [e.weight for e in weighed] == pytest.approx([support.get(e.row, 1.0) for e in made.examples])
 
 
+def test_a_row_whose_label_is_not_believed_at_all_still_counts_something(tmp_path: Path) -> None:
+    """Else a batch that holds such rows only would be divided by nothing."""
+    made, found = material(tmp_path)
+    doubted = [{**suspect, "support": 0.0} for suspect in found]
+    assert all(example.weight > 0 for example in heeded(made, doubted, "weigh").examples)
+
+
 def test_keeping_reports_and_changes_no_weight_of_the_model(tmp_path: Path) -> None:
     kept, plain = trained(tmp_path, "keep"), trained(tmp_path, "none")
     assert told(kept)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 FOLDS = 5
+LEAST = 1e-4
+"what a suspect row counts at least: a batch of nothing but rows that count nothing has no mean loss"
 FILE = "suspects.jsonl"
 "under reports/ in the model folder"
 
@@ -68,7 +70,7 @@ def heeded(material: Material, suspects: Sequence[Suspect], noisy: str) -> Mater
         if example.row not in doubted or noisy == "keep" or not example.labelled:
             examples.append(example)
         elif noisy == "weigh":
-            examples.append(replace(example, weight=example.weight * doubted[example.row]))
+            examples.append(replace(example, weight=example.weight * max(LEAST, doubted[example.row])))
         elif material.lesson is not None:
             examples.append(replace(example, labelled=False))
     return replace(material, examples=examples)
