@@ -26,6 +26,7 @@ from luban.stages.train import train
 from luban.stages.train.material import encode
 from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.adapters import ADAPTER, Adapter, seated
+from luban.stages.train.methods.base import BESIDE as BESIDE_MODEL
 from luban.stages.train.model import build
 from luban.training import learnt, recall
 from tests.train.rows import base, config, prepared
@@ -119,6 +120,13 @@ def test_a_part_lost_from_the_adapter_is_caught(lost: str, kept: Kept, tmp_path:
     save_file({name: tensor for name, tensor in whole.items() if lost not in name}, file)
     with pytest.raises(ParityError, match="adapter"):
         Adapter.check(folder, kept("lora").path.parent / "base")
+
+
+def test_an_adapter_of_a_run_before_this_one_does_not_reach_the_folder(tmp_path: Path) -> None:
+    left = tmp_path / "model.run" / "work" / BESIDE_MODEL / ADAPTER
+    left.mkdir(parents=True)
+    (left / "adapter_config.json").write_text("{}", encoding="utf8")
+    assert not (trained(tmp_path, "full", epochs=1).path / ADAPTER).exists()
 
 
 def test_a_head_that_peft_does_not_write_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,7 @@ from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.methods import METHODS
-from luban.stages.train.methods.base import Trained
+from luban.stages.train.methods.base import BESIDE, Trained
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.model import pooler
 from luban.stages.train.objectives import compose
@@ -70,7 +71,9 @@ class Run:
         material = self._counted(model, material)
         self._begin(model, material, fresh=kept is None)
         material = packed(model, with_negatives(model, material, self.config), self.config)
-        trained = method.begin(model, material, self.config, work_of(self.path))
+        work = work_of(self.path)
+        shutil.rmtree(work / BESIDE, ignore_errors=True)  # of a run before this one, which may have had another method
+        trained = method.begin(model, material, self.config, work)
         if any(parameter.requires_grad for parameter in trained.whole.parameters()):
             self._learn(trained, material, plan, checkpoint)
         else:
