@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from luban import processes
 from luban.config import TrainConfig
 from luban.errors import ConfigError, GateError
 from luban.folder import Folder, write_text
@@ -175,8 +176,9 @@ def check(found: Remembered, run: Path) -> None:
     """
     if found.drop <= found.most:
         return
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(run / REPORT, json.dumps(asdict(found), ensure_ascii=False, indent=1) + "\n")
+    if processes.rank() == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / REPORT, json.dumps(asdict(found), ensure_ascii=False, indent=1) + "\n")
     worst = sorted(found.classes, key=lambda one: one.after - one.before)[:3]
     listed = ", ".join(f"{one.label} {one.before:.2f} to {one.after:.2f}" for one in worst)
     raise GateError(
