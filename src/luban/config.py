@@ -29,6 +29,13 @@ class PrepareConfig(Section):
     valid: str = Field("", description="separate validation rows; empty: split off the training rows")
     test: str = Field("", description="separate test rows; empty: the folder's test part, if any")
     columns: Mapping[str, str] = Field({}, description="canonical name to column name, such as text=body")
+    numbers: tuple[str, ...] = Field(
+        (), description="multimodal-classification: columns that hold numbers; neither named: recognised"
+    )
+    categories: tuple[str, ...] = Field((), description="multimodal-classification: columns that hold categories")
+    questions: Mapping[str, str] = Field(
+        {}, description="multi-task: what is asked of a row, each with its kind: label, labels or number"
+    )
     clean: bool = Field(True, description="normalise Unicode and white space, strip HTML and control characters")
     unlabelled: str = Field("", description="more rows, whose labels are not known: a teacher's answers stand for them")
     adapt: str = Field("", description="texts that the base reads before it learns; rows: those of the training rows")
@@ -77,6 +84,18 @@ class TrainConfig(Section):
         0, ge=0, description="sub-words an optimiser step, padding included; 0: by the number of rows"
     )
     batch_rows: int = Field(0, ge=0, description="most rows an optimiser step; 0: by the number of rows")
+    dpo_beta: float = Field(
+        0, ge=0, description="rows with chosen and rejected: how dear it is to leave what the base writes; 0: 0.1"
+    )
+    question_weights: Mapping[str, float] = Field(
+        {}, description="multi-task: what a question counts beside the others, such as intent=2; 1 where none is named"
+    )
+    target_length: int = Field(
+        0, ge=0, description="text-to-text: longest target in sub-words; 0: what the model can write"
+    )
+    decoder_layers: int = Field(
+        0, ge=0, description="text-to-text from an encoder: layers of the decoder beside it; 0: as many as it has"
+    )
     packing: bool = Field(False, description="text-generation: several rows in a window, none of which reads another")
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
@@ -177,6 +196,16 @@ class TrainConfig(Section):
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
     memory: float = Field(0, ge=0, description="GiB that training may use; 0: what is free")
     patience: int = Field(3, ge=1, description="evaluations without gain after which training stops")
+    vision_base: str = Field(
+        "",
+        description="multimodal-classification: pre-trained model that sees the pictures: short name, folder or hub id",
+    )
+    modality_dropout: float = Field(
+        0.15,
+        ge=0,
+        lt=1,
+        description="multimodal-classification: share of times that a text or picture is hidden while the model learns",
+    )
     augment: bool = Field(
         True, description="pictures: another part of each, mirrored or not, in other light, every time"
     )

@@ -21,10 +21,8 @@ from typing import Any
 
 from luban import manifest as manifests
 from luban.card import model_card
-from luban.encoding import TextEncoder
 from luban.errors import ConfigError, FolderError
 from luban.manifest import FileInfo, Manifest
-from luban.pictures import PictureEncoder
 from luban.tasks import TASKS
 from luban.tasks.base import Calibration, Task
 
@@ -79,10 +77,9 @@ class Folder:
         return task.with_files(self.path)
 
     def encoder(self) -> Any:
-        """What reads the rows: the tokenizer with this model's longest window, or how it sees pictures."""
-        if TASKS[self.manifest.task].sees:
-            return PictureEncoder.open(self.path)
-        return TextEncoder.open(self.path, limit=self.manifest.max_length)
+        """What reads the rows: the tokenizer with this model's longest window, how it sees pictures, or both."""
+        kept = self.manifest
+        return TASKS[kept.task].reader(self.path, kept.settings, limit=kept.max_length)
 
     def golden(self) -> list[Golden]:
         """The golden rows; empty where the folder has none."""

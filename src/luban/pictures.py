@@ -230,6 +230,26 @@ class PictureEncoder:
         return Picture(NO_TYPES, NO_TYPES, NO_PLACES, 1.0, None, 0, source, self.how, kept, self.augmentation)
 
 
+def required_picture(record: Mapping[str, Any], column: str) -> str:
+    """A picture's file or data URL; bytes, bare or as the data sets of the hub hold them, become a data URL.
+
+    Raises `DataError` for anything else.
+    """
+    value = record.get(column)
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes | bytearray):
+        return data_url(bytes(value))
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise DataError(
+            f"{value!r:.100} is no picture.",
+            "A picture is the name of its file, a data URL, or its bytes.",
+            "Fill it in or remove the row.",
+            column=column,
+        )
+    return value
+
+
 def opened(source: str) -> Image:
     """The picture, upright and in RGB; raises `DataError` for what is none, is damaged, or is too large."""
     reader, ops = _pillow()

@@ -19,7 +19,7 @@ from luban.folder import Folder, Golden
 from luban.generation import answer_all, begun, pieces
 from luban.records import Prediction, Row, texts
 from luban.runtimes import RUNTIMES
-from luban.runtimes.base import Runtime
+from luban.runtimes.base import Decoder, Runtime
 from luban.tasks.base import Floats, Task
 
 GOLDEN_TOLERANCE = 2e-3
@@ -89,7 +89,7 @@ class Predictor:
     def row(self, value: str | Row) -> dict[str, Any]:
         """A canonical row of a text (a picture's file) or of a mapping with the task's input columns; raises `DataError`."""
         only = "image" if self.task.sees else "text"
-        return self.task.parse({only: value} if isinstance(value, str) else value, labelled=False)
+        return self.task.canonical({only: value} if isinstance(value, str) else value)
 
     def predict(self, inputs: Iterable[str | Row]) -> list[Prediction]:
         """One prediction an input, in order; an input's ``id`` travels along."""
@@ -130,18 +130,22 @@ class Predictor:
                 "Ask it without streaming.",
             )
         encoded = self.task.encode(self.row(value), self.encoder)
-        prompt, answer = begun(self.encoder.tokenizer, encoded, self.task.ends, self.encoder.limit)
-        yield from pieces(self.runtime.decoder, prompt, answer)
+        prompt, answer = begun(self.encoder.tokenizer, encoded, self.task.ends)
+        yield from pieces(self._decoder, prompt, answer)
 
     def _written(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Answers that are written, and how probable the right ones are, where rows have them."""
-        asked = [begun(self.encoder.tokenizer, row, self.task.ends, self.encoder.limit) for row in encoded]
-        answer_all(self.runtime.decoder, [one for one in asked if not one[1].done], self.max_rows)
+        asked = [begun(self.encoder.tokenizer, row, self.task.ends) for row in encoded]
+        answer_all(self._decoder, [one for one in asked if not one[1].done], self.max_rows)
         known = self._likely(encoded)
         return [
             replace(one, text=answer.reader.text, score=answer.score, cut=answer.cut) if answer.most else one
             for one, (_, answer) in zip(known, asked, strict=True)
         ]
+
+    def _decoder(self) -> Decoder:
+        """What reads a prompt and goes on from it."""
+        return self.runtime.decoder(self.task.begin)
 
     def _likely(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """What the model says of the right answers, a few rows at a time: there is a logit for each word of the vocabulary."""
@@ -149,7 +153,7 @@ class Predictor:
         held: list[Encoded] = []
         for row in encoded:
             held.append(row)
-            if sum(len(each.windows[0].ids) for each in held) >= self._most_tokens():
+            if sum(window.length for each in held for window in each.windows) >= self._most_tokens():
                 out, held = out + self._judged(held), []
         return out + self._judged(held)
 
@@ -180,7 +184,7 @@ class Predictor:
             answer = self.runtime.run(collate([windows[i] for i in batch], self.encoder.pad_id))
             for i, logits in zip(batch, answer, strict=True):
                 for r, w in wanted[i]:
-                    out[r][w] = logits[: lengths[i]] if self.task.tags_words else logits
+                    out[r][w] = logits[: windows[i].answers] if self.task.tags_words else logits
         return out
 
 
@@ -205,7 +209,7 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
         golden, answers = _same_texts(golden, answers, stage)
     tolerance = INT8_TOLERANCE if predictor.runtime.one_by_one else GOLDEN_TOLERANCE
     for g, answer in zip(golden, answers, strict=True):
-        worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread)
+        worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread, units=predictor.task.units)
         if worst > tolerance:
             text = (" ".join(texts(g.row).values()) or str(g.row))[:60]
             raise ParityError(
@@ -263,21 +267,24 @@ def _found(answers: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int, int, st
     }
 
 
-def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
+def difference(expected: Any, got: Any, *, unit: float = 1.0, units: Mapping[str, float] | None = None) -> float:
     """Largest difference between two answers: of numbers their distance, of anything else 0 where equal, else infinity.
 
     Where probabilities of labels are given, they are compared and the label is not: where they agree it is a tie. The
-    distance of a ``value`` is counted in ``unit``, the spread of the numbers learnt: prices differ by more than ratings do.
+    distance of a ``value`` is counted in ``unit``, the spread of the numbers learnt: prices differ by more than ratings do;
+    of several questions in ``units``, by the question.
     """
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         if set(expected) != set(got):
             return float("inf")
         told = {"label", "labels", "score"} if "scores" in expected else set()
-        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding", "items"}}
+        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding", "items", "answers"}}
         if "items" in expected:
             parts["items"] = reordered(expected["items"], got["items"])
         if "embedding" in expected:
             parts["embedding"] = turned(expected["embedding"], got["embedding"])
+        if "answers" in expected:
+            parts["answers"] = _each_answer(expected["answers"], got["answers"], units or {})
         return max((part / unit if key == "value" else part for key, part in parts.items()), default=0.0)
     if isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
@@ -286,6 +293,13 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0) -> float:
     if isinstance(expected, float | int) and isinstance(got, float | int):
         return abs(float(expected) - float(got))
     return 0.0 if expected == got else float("inf")
+
+
+def _each_answer(expected: Mapping[str, Any], got: Mapping[str, Any], units: Mapping[str, float]) -> float:
+    """Largest difference between the answers to the same questions; infinity where other questions are answered."""
+    if set(expected) != set(got):
+        return float("inf")
+    return max((difference(expected[name], got[name], unit=units.get(name, 1.0)) for name in expected), default=0.0)
 
 
 def reordered(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> float:

@@ -10,6 +10,7 @@ Nothing here is a mock: a tiny model is a real BERT with a real tokenizer, only 
 from __future__ import annotations
 
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +33,13 @@ from luban.tasks import TASKS
 from luban.tasks.base import Task
 from luban.tiny import TINY_SIGHT, tiny_tokenizer, tiny_writer
 from luban.tiny import tiny_base as tiny_base
+from luban.tiny import tiny_fused as tiny_fused
 from luban.tiny import tiny_sight as tiny_sight
+from luban.tiny import tiny_translator as tiny_translator
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAIA"
+DISC = f"{PNG}QMAAAD+wSzIAAAABlBMVEX6yBQUKFravP2OAAAAGElEQVR42mP4z/SC6Q6zAhMDw2GG5wz/AS1CBZYNM067AAAAAElFTkSuQmCC"
+BAR = f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOQYGJAhgAB6AAn5B6zhgAAAABJRU5ErkJggg=="
 "what the four sample pictures, of 8 x 8 pixels, begin with"
 
 SAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -99,6 +104,12 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "小明在哪里", "entities": [{"start": 0, "end": 2, "label": "PER"}], "label": "ask"},
         {"text": "北京你好", "entities": [{"start": 0, "end": 2, "label": "LOC"}], "label": "greet"},
     ],
+    "multi-task": [
+        {"text": "where is my order", "targets": {"intent": "order", "stars": 2.0, "topics": ["food", "city"]}},
+        {"text": "i want my money back", "targets": {"intent": "refund", "stars": None, "topics": ["film"]}},
+        {"text": "订单什么时候到", "targets": {"intent": "order", "topics": None}},
+        {"text": "很喜欢", "targets": {"intent": None, "stars": 5.0, "topics": []}},
+    ],
     "extractive-qa": [
         {
             "question": "where is alice?",
@@ -119,10 +130,15 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "订单什么时候到？", "target": "今天到。"},
         {"text": "你好，", "target": "你好吗？"},
     ],
+    "text-to-text": [
+        {"text": "where is my order?", "target": "it is late."},
+        {"text": "hello, bob", "target": "hello!"},
+        {"text": "订单什么时候到？", "target": "今天到。"},
+        {"text": "你好，小明", "target": "你好吗？"},
+    ],
     "image-classification": [
         {
-            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEX6yBQUKFravP2OAAAAGElEQVR42mP4z/SC6Q6zA"
-            "hMDw2GG5wz/AS1CBZYNM067AAAAAElFTkSuQmCC",
+            "image": DISC,
             "label": "disc",
         },
         {
@@ -131,13 +147,19 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
             "label": "disc",
         },
         {
-            "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOQYGJAhgAB6AAn5B6zhgAAAABJRU5ErkJggg==",
+            "image": BAR,
             "label": "bar",
         },
         {
             "image": f"{PNG}QMAAAD+wSzIAAAABlBMVEXm5vAeoDzTWCucAAAADUlEQVR42mOwYGJAhgADyABHdLVfZQAAAABJRU5ErkJggg==",
             "label": "bar",
         },
+    ],
+    "multimodal-classification": [
+        {"text": "i love great food", "image": DISC, "number:price": 3.5, "category:brand": "north", "label": "good"},
+        {"text": "电影很好", "image": None, "number:price": "2", "category:brand": "north", "label": "good"},
+        {"text": None, "image": BAR, "number:price": 40, "category:brand": "", "label": "bad"},
+        {"text": "不好", "image": BAR, "number:price": "", "category:brand": "south", "label": "bad"},
     ],
 }
 "a few raw records a task, in English and Chinese"
@@ -146,7 +168,9 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
 def base_for(task: str, path: Path, *, seed: int = 7) -> Path:
     """The tiny base that reads the rows of a task."""
     if TASKS[task].generates:
-        return tiny_writer(path, seed=seed)
+        return tiny_translator(path, seed=seed) if TASKS[task].crosses else tiny_writer(path, seed=seed)
+    if TASKS[task].fuses:
+        return tiny_fused(path, seed=seed)
     return tiny_sight(path, seed=seed) if TASKS[task].sees else tiny_base(path, seed=seed)
 
 
@@ -155,7 +179,6 @@ def tiny_folder(
 ) -> Folder:
     """A whole, valid model folder (runtime pytorch) around an untrained tiny model; ``rows`` are raw records."""
     import torch
-    import transformers
 
     from luban.runtimes.pytorch import PyTorchRuntime, quiet
 
@@ -166,17 +189,13 @@ def tiny_folder(
     if kind.generates:
         fitted = fitted.for_run(TrainConfig(), bases.find(str(base)))
     torch.manual_seed(seed)
-    labels = {} if kind.generates else {"num_labels": fitted.outputs}
-    config = transformers.AutoConfig.from_pretrained(base, **labels, **fitted.model_config())
-    for name, value in fitted.model_config().items():
-        setattr(config, name, value)
     with quiet():
-        model = getattr(transformers, kind.model_class).from_pretrained(base, config=config, dtype=torch.float32).eval()
+        model = (_fused if kind.fuses else _plain)(fitted, base).eval()
     if not (kind.embeds or kind.generates):
         with torch.no_grad():
             *_, linear = (model.classifier if hasattr(model, "classifier") else model.qa_outputs).modules()
             linear.weight.mul_(20)
-    encoder: Any = PictureEncoder.open(base) if kind.sees else TextEncoder.open(base)
+    encoder = kind.reader(base, fitted.settings)
     predictor = Predictor(fitted, encoder, PyTorchRuntime(model))
     manifest = Manifest(
         name=path.name, task=task, labels=fitted.labels, max_length=encoder.limit,
@@ -189,14 +208,38 @@ def tiny_folder(
     def fill(work: Path) -> None:
         with quiet():
             model.save_pretrained(work, safe_serialization=True)
-        if kind.sees:
-            (work / SETTINGS).write_text(json.dumps(encoder.settings), encoding="utf8")
-        else:
-            encoder.tokenizer.save(str(work / "tokenizer.json"))
+        for name in (SETTINGS, "tokenizer.json"):
+            if (base / name).is_file():
+                shutil.copyfile(base / name, work / name)
         sent = [{"image": row["image"]} if kind.sees else fitted.question(row) for row in parsed]
         write_golden(work, make_golden(predictor, sent))
 
     return write(path, manifest, fill)
+
+
+def _plain(task: Task, base: Path) -> Any:
+    """The transformers model of a task on a base."""
+    import torch
+    import transformers
+
+    labels = {} if task.generates else {"num_labels": task.outputs}
+    config = transformers.AutoConfig.from_pretrained(base, **labels, **task.model_config())
+    for name, value in task.model_config().items():
+        setattr(config, name, value)
+    return getattr(transformers, task.model_class).from_pretrained(base, config=config, dtype=torch.float32)
+
+
+def _fused(task: Task, base: Path) -> Any:
+    """A model of several encoders on the two bases of `tiny_fused`."""
+    import transformers
+
+    from luban.fusion import FusedClassifier, described, headless
+
+    places = {"text": base, "image": base / "vision"}
+    encoders = {name: headless(transformers.AutoModel.from_pretrained(places[name])) for name in task.settings["reads"]}
+    told = task.model_config()
+    sizes = {"numbers": told["numbers"], "categories": told["categories"]}
+    return FusedClassifier(described(encoders, labels=task.labels, dropout=0.1, **sizes), encoders)
 
 
 class TaskContract:
@@ -241,7 +284,7 @@ class TaskContract:
         encoder = self.encoder(8)
         for row in rows:
             encoded = task.encode(row, encoder)
-            assert max(window.length for window in encoded.windows) <= 8
+            assert max(len(window.ids) for window in encoded.windows) <= 8
             assert len(task.targets(row, encoded)) == (1 if encoded.apart else len(encoded.windows))
 
     def test_perfect_logits_score_perfectly(self) -> None:

@@ -1,4 +1,4 @@
-"""Tiny base models, for tests: a BERT, a Llama or GPT-2, a model of pictures; real, only small and untrained.
+"""Tiny base models, for tests: a BERT, a Llama or GPT-2, a T5 or BART, a model of pictures; real, only small and untrained.
 
 The sub-words of the model that writes are single bytes: a Chinese character is three of them, and every text can be written.
 """
@@ -6,6 +6,7 @@ The sub-words of the model that writes are single bytes: a Chinese character is 
 from __future__ import annotations
 
 import json
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ SPECIALS = ("<pad>", "<s>", "</s>")
 LONGEST = 192
 
 
-def byte_tokenizer() -> Tokenizer:
-    """A tokenizer whose sub-words are the 256 bytes, with a token before each text."""
+def byte_tokenizer(single: str = "<s> $A") -> Tokenizer:
+    """A tokenizer whose sub-words are the 256 bytes; ``single``: the tokens around a text, by default one before it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: i for i, piece in enumerate([*SPECIALS, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
@@ -33,7 +34,7 @@ def byte_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", vocabulary["<s>"])]
+        single=single, pair=f"{single} $B", special_tokens=[(token, vocabulary[token]) for token in SPECIALS]
     )
     return tokenizer
 
@@ -75,6 +76,41 @@ def tiny_writer(path: Path, *, kind: str = "llama", hidden: int = 32, seed: int 
     return path
 
 
+def tiny_translator(path: Path, *, kind: str = "t5", hidden: int = 32, seed: int = 7) -> Path:
+    """A base-model folder with a random encoder and decoder of about 50,000 parameters, t5, bart or mbart; returns ``path``."""
+    import torch
+    from transformers import (
+        BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration, T5Config, T5ForConditionalGeneration,
+    )  # fmt: skip
+
+    from luban.runtimes.pytorch import quiet
+
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer = byte_tokenizer("$A </s>" if kind == "t5" else "<s> $A </s>")
+    tokenizer.save(str(path / "tokenizer.json"))
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    told = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    (path / "tokenizer_config.json").write_text(told, encoding="utf8")
+    torch.manual_seed(seed)
+    ids: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 2}
+    sizes = {f"{half}_{name}": count for half in ("encoder", "decoder") for name, count in (("layers", 2), ("attention_heads", 2))}
+    common = {**ids, **sizes, "d_model": hidden, "encoder_ffn_dim": 2 * hidden, "decoder_ffn_dim": 2 * hidden}
+    common |= {"max_position_embeddings": LONGEST, "bos_token_id": 1, "decoder_start_token_id": 2, "forced_bos_token_id": None}
+    model: Any
+    if kind == "t5":
+        halves = {"d_model": hidden, "d_kv": 16, "d_ff": 2 * hidden, "num_layers": 2, "num_heads": 2, "n_positions": LONGEST}
+        model = T5ForConditionalGeneration(T5Config(**ids, **halves, decoder_start_token_id=0))
+    elif kind == "bart":
+        model = BartForConditionalGeneration(BartConfig(**common))
+    else:
+        model = MBartForConditionalGeneration(MBartConfig(**common))
+    with torch.no_grad():  # as of the tiny BERT
+        model.get_input_embeddings().weight.mul_(20 if kind != "t5" else 1)
+    with quiet():
+        model.save_pretrained(path, safe_serialization=True)
+    return path
+
+
 def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -> Path:
     """A base-model folder with a random BERT of about 50,000 parameters that reads English and Chinese; returns ``path``."""
     import torch
@@ -96,6 +132,13 @@ def tiny_base(path: Path, *, layers: int = 2, hidden: int = 32, seed: int = 7) -
     with quiet():
         model.save_pretrained(path, safe_serialization=True)
     return path
+
+
+def tiny_fused(path: Path, *, seed: int = 7) -> Path:
+    """A base-model folder that reads texts, and one in its folder ``vision`` that sees pictures; returns ``path``."""
+    sight = tiny_sight(path / "vision", seed=seed)
+    shutil.copyfile(sight / "preprocessor_config.json", path / "preprocessor_config.json")
+    return tiny_base(path, seed=seed)
 
 
 TINY_SIGHT: dict[str, Any] = {
@@ -144,6 +187,7 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

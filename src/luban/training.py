@@ -320,6 +320,7 @@ def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any
             rate = schedule.rate * schedule.layer_decay ** (depth - layer_of(name))
         else:
             rate = schedule.head_rate
+        rate *= getattr(parameter, "pace", 1.0)
         decay = schedule.decay if parameter.ndim > 1 and not getattr(parameter, "undecayed", False) else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]

@@ -16,7 +16,9 @@ import transformers
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
 
+from luban import fusion
 from luban.encoding import Batch, Ints
 from luban.errors import FolderError
 from luban.outputs import answers_of
@@ -58,8 +60,8 @@ class PyTorchRuntime(Runtime):
             self.model.train(was_training)
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
-    def decoder(self) -> Decoder:
-        return TorchDecoder(self)
+    def decoder(self, begin: Sequence[int] = ()) -> Decoder:
+        return CrossingDecoder(self, begin) if begin else TorchDecoder(self)
 
     def close(self) -> None:
         """Free the weights."""
@@ -90,10 +92,50 @@ class TorchDecoder(Decoder):
             self.cache.reorder_cache(torch.tensor(list(rows), device=self.runtime.device))
 
 
+class CrossingDecoder(Decoder):
+    """What an encoder has read of some texts, and its decoder of what it wrote: keys and values of both, in a cache.
+
+    ``begin``: what the decoder is fed before it writes.
+    """
+
+    def __init__(self, runtime: PyTorchRuntime, begin: Sequence[int]) -> None:
+        self.runtime, self.begin = runtime, begin
+        self.cache: Any = None
+        self.states = torch.empty(0)
+        "what the encoder made of the texts: (b, n, features)"
+
+    def feed(self, ids: Ints) -> NDArray[np.float32]:
+        runtime = self.runtime
+        model: Any = runtime.model
+        with runtime.lock, torch.inference_mode():
+            was_training = model.training
+            model.eval()
+            given = torch.from_numpy(ids).to(runtime.device)
+            if self.cache is None:
+                seen = torch.ones_like(given)
+                self.states = model.get_encoder()(input_ids=given, attention_mask=seen)[0]
+                given = torch.tensor(self.begin, device=runtime.device).expand(len(ids), -1)
+            output = model(
+                encoder_outputs=BaseModelOutput(self.states), decoder_input_ids=given, past_key_values=self.cache,
+                use_cache=True, attention_mask=torch.ones(self.states.shape[:2], device=runtime.device),
+            )  # fmt: skip
+            model.train(was_training)
+        self.cache = output.past_key_values
+        return np.asarray(output.logits[:, -1].float().cpu().numpy(), dtype=np.float32)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        chosen = torch.tensor(list(rows), device=self.runtime.device)
+        with torch.inference_mode():
+            self.cache.reorder_cache(chosen)
+            self.states = self.states[chosen]
+
+
 def open_model(folder: Path) -> nn.Module:
     """The model of a folder by the architecture its config.json names, in float32; raises `FolderError`."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf8"))["architectures"][0]
+        if named == fusion.NAME:
+            return fusion.opened(folder)
         architecture: Any = getattr(transformers, named)
         if not issubclass(architecture, transformers.PreTrainedModel):
             raise ValueError(f"{named} is no model")

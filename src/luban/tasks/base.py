@@ -29,12 +29,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from luban.cells import fit_labels as fit_labels
+from luban.cells import labels_in as labels_in
 from luban.cells import required_label as required_label
 from luban.cells import required_number as required_number
 from luban.cells import required_text as required_text
 from luban.cells import texts_in as texts_in
-from luban.encoding import IGNORE, Encoded
-from luban.errors import DataError
+from luban.cells import two_classes as two_classes
+from luban.cells import unknown_label as unknown_label
+from luban.decoding import ABOUT
+from luban.encoding import IGNORE, Encoded, TextEncoder, Window
+from luban.errors import ConfigError, DataError
+from luban.losses import Share
+from luban.losses import class_loss as class_loss
+from luban.losses import several_loss as several_loss
+from luban.losses import squared_loss as squared_loss
 from luban.records import Prediction, Row, Rows, texts
 
 if TYPE_CHECKING:
@@ -84,13 +93,15 @@ class Calibration:
 class HeadPart:
     """One class question that a head answers with its outputs ``begin`` to ``end``.
 
-    ``whole``: asked of the whole row; where outputs stand a sub-word, of the mean over the row's words.
+    ``whole``: asked of the whole row; where outputs stand a sub-word, of the mean over the row's words. ``kind``: what the
+    question is answered with, where a head answers several that the user named (`questions.KINDS`).
     """
 
     name: str
     begin: int
     end: int
     whole: bool
+    kind: str = "label"
 
 
 TEXT = Column(
@@ -114,31 +125,41 @@ PASSAGE = Column(
 WRONG = "passages that do not answer it"
 NEGATIVES = Column("negatives", WRONG, ("negative", "neg", "负例"), required=False, target=True, prose=True)
 
+WRITING = tuple(Column(name, about, required=False, option=True) for name, about in ABOUT.items())
+
 
 class Task(ABC):
     """One kind of problem; see the module's docstring for the contract. Immutable; ``labels`` in the model's order."""
 
     name: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
-    model_class: ClassVar[str]
+    model_class: str
     main_score: str
     "the score that picks the best checkpoint; larger is better"
-    tags_words: ClassVar[bool] = False
+    tags_words: bool = False
     "whether outputs are one vector a sub-word (b, n, labels) instead of one a row (b, labels)"
     keeps_text: ClassVar[bool] = False
     "whether rows hold positions in their texts, which cleaning would move"
     sees: ClassVar[bool] = False
     "whether rows are pictures, which a `PictureEncoder` reads, instead of texts, which a `TextEncoder` reads"
+    fuses: ClassVar[bool] = False
+    "whether rows are gathered of texts, pictures and fields, which a `RowEncoder` reads"
     embeds: ClassVar[bool] = False
     "whether the model is the encoder alone, whose output is the text's vector (b, hidden): there is no head"
     generates: ClassVar[bool] = False
     "whether the answer is written sub-word by sub-word (`generation`): outputs are (b, n, vocabulary), and `written` decodes"
+    crosses: ClassVar[bool] = False
+    "whether what is read and what is written are two texts: an encoder reads one, and a decoder of its own writes the other"
+    prefers: bool = False
+    "whether rows are pairs of written answers, of which one is better (`preferences`)"
     recommends: ClassVar[bool] = False
     "whether rows are made of interactions of users with items, and answers are items"
     files: ClassVar[tuple[str, ...]] = ()
     "files of the folder that are the task's own, which an export takes along"
     forms: ClassVar[tuple[tuple[str, ...], ...]] = ()
     "sets of columns of which a source has one; empty: what is required is said column by column"
+    named: ClassVar[Mapping[str, str]] = {}
+    "the questions by kind that the user named of a source, where the task answers several"
     whole_batch: ClassVar[bool] = False
     "whether a row's loss depends on the batch's other rows, so that a batch cannot be divided"
 
@@ -179,6 +200,29 @@ class Task(ABC):
         """What validation rows say about the logits, where that is neither a temperature nor thresholds of labels."""
         return None
 
+    def shares(self, values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> list[Share]:
+        """What a batch says of each question that the head answers, for losses that treat every question alike.
+
+        ``values``: logits, or features of the head, as the model gives them for the batch.
+        """
+        return [Share(values, targets, weights)]
+
+    @classmethod
+    def asking(cls, questions: Mapping[str, str]) -> type[Self]:
+        """The task as it reads a source whose ``questions`` (name to kind) are named; raises `ConfigError`."""
+        if questions:
+            raise ConfigError(
+                f"Questions are named ({', '.join(questions)}), and {cls.name} answers one.",
+                "A model of multi-task answers several.",
+                "Leave out --questions, or take --task multi-task.",
+            )
+        return cls
+
+    @property
+    def units(self) -> Mapping[str, float]:
+        """The spread of the numbers that a question is answered with, by its name."""
+        return {}
+
     def calibrated(self, calibration: Calibration) -> Self:
         """The same task with another calibration."""
         return type(self)(self.labels, calibration, self.settings)
@@ -209,6 +253,20 @@ class Task(ABC):
         """Further files of the folder, name to text, by which other libraries read it; width of the encoder, longest window."""
         return {}
 
+    def canonical(self, record: Row) -> dict[str, Any]:
+        """The canonical row of what somebody asks; raises `DataError`. A trained task may know more columns than its class."""
+        return self.parse(record, labelled=False)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The columns that somebody may ask with."""
+        return tuple(column.name for column in self.columns if not column.target)
+
+    @classmethod
+    def reader(cls, folder: Path, settings: Row, *, limit: int | None = None) -> Any:
+        """What encodes the rows, from a folder's files and the task's ``settings``; ``limit``: longest window in sub-words."""
+        return TextEncoder.open(folder, limit=limit)
+
     @classmethod
     @abstractmethod
     def parse(cls, record: Row, *, labelled: bool = True) -> dict[str, Any]:
@@ -233,6 +291,14 @@ class Task(ABC):
         Where texts are read apart (``encoded.apart``): one array for the row.
         """
 
+    def unsaid(self, window: Window) -> NDArray[Any]:
+        """Stands where a window's target is not known; the task's own loss does not count it."""
+        if self.tags_words:
+            return np.full(len(window.ids), IGNORE, dtype=np.int64)
+        if self.main_score == "accuracy" and self.labels:
+            return np.array(0, dtype=np.int64)
+        return np.zeros((len(self.labels),) if self.labels else (), dtype=np.float32)
+
     @abstractmethod
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
         """One row's answer from the logits of its windows: each (labels,), or (n, labels) for a tagger."""
@@ -251,6 +317,11 @@ class Task(ABC):
     def ends(self) -> frozenset[int]:
         """The ids after which nothing more is written."""
         return frozenset(self.settings.get("ends", ()))
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """The ids that a decoder beside an encoder is fed before it writes; none where one model reads and goes on."""
+        return tuple(self.settings.get("begin", ()))
 
     def model_config(self) -> dict[str, Any]:
         """Entries of the transformers config that make its class fit this task."""
@@ -279,42 +350,12 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def two_classes(labels: Sequence[str], column: str) -> None:
-    """Raises `DataError` unless there are at least two different labels."""
-    if len(labels) < 2:
-        raise DataError(
-            f"every row has the same label ({labels[0]!r})." if labels else "no row has a label.",
-            "There must be at least two classes to tell apart.",
-            "Add rows of another class, or check that the label column is the right one (--columns label=NAME).",
-            column=column,
-        )
-
-
-def fit_labels(rows: Rows) -> list[str]:
-    """The labels of these rows in sorted order (numbers by value); raises `DataError` unless there are two."""
-    found = {str(row["label"]) for row in rows}
-    labels = sorted(found, key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label))
-    two_classes(labels, "label")
-    return labels
-
-
 def class_index(task: Task, label: object) -> int:
     """The position of a label in the head; raises `DataError` for one the model does not know."""
     found = task.index.get(str(label))
     if found is None:
         raise unknown_label(label, task.labels)
     return found
-
-
-def unknown_label(label: object, labels: Sequence[str]) -> DataError:
-    """The error for a label that training did not see."""
-    shown = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
-    return DataError(
-        f"the label {label!r} does not occur in the training rows.",
-        f"Known: {shown}.",
-        "Mend the label, or add training rows that have it.",
-        column="label",
-    )
 
 
 def window_targets(value: float | list[float], encoded: Encoded) -> list[NDArray[Any]]:
@@ -355,15 +396,3 @@ def fit_scale(rows: Rows) -> Calibration:
             column="label",
         )
     return Calibration(mean=float(values.mean()), spread=float(values.std()))
-
-
-def class_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Weighted sum of cross-entropies of a (b, labels) head."""
-    from torch.nn.functional import cross_entropy
-
-    return (cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing) * weights).sum()
-
-
-def squared_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted sum of squared errors of a (b, 1) head."""
-    return ((logits.squeeze(-1) - targets).square() * weights).sum()

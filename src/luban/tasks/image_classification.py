@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded
-from luban.errors import DataError
 from luban.metrics.classification import accuracy, f1_averages
-from luban.pictures import PictureEncoder, data_url
+from luban.pictures import PictureEncoder, required_picture
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
     LABEL,
@@ -58,6 +58,10 @@ class ImageClassification(Task):
     def fit(cls, rows: Rows) -> Self:
         return cls(fit_labels(rows))
 
+    @classmethod
+    def reader(cls, folder: Path, settings: Row, *, limit: int | None = None) -> PictureEncoder:
+        return PictureEncoder.open(folder)
+
     def encode(self, row: Row, encoder: PictureEncoder) -> Encoded:
         picture = encoder.picture(row["image"])
         return Encoded((picture,), "", picture.length)
@@ -80,23 +84,3 @@ class ImageClassification(Task):
 
     def model_config(self) -> dict[str, Any]:
         return super().model_config() | {"problem_type": "single_label_classification"}
-
-
-def required_picture(record: Row, column: str) -> str:
-    """A picture's file or data URL; bytes, bare or as the data sets of the hub hold them, become a data URL.
-
-    Raises `DataError` for anything else.
-    """
-    value = record.get(column)
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes | bytearray):
-        return data_url(bytes(value))
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise DataError(
-            f"{value!r:.100} is no picture.",
-            "A picture is the name of its file, a data URL, or its bytes.",
-            "Fill it in or remove the row.",
-            column=column,
-        )
-    return value

@@ -160,7 +160,7 @@ class Engine:
         out = []
         for position, row in enumerate(rows, start=1):
             try:
-                out.append(task.encode(task.parse(row, labelled=False), encoder))
+                out.append(task.encode(task.canonical(row), encoder))
             except DataError as error:
                 raise refuse(422, f"Row {position}: {error.happened}", error.expected, error.remedy) from error
         return out

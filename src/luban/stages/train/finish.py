@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from luban.config import TrainConfig
 from luban.folder import Folder, write, write_golden, write_text
 from luban.manifest import CalibrationInfo, Manifest
-from luban.pictures import SETTINGS
+from luban.pictures import SETTINGS, PictureEncoder
 from luban.predict import Predictor, make_golden
 from luban.records import Prepared
 from luban.tasks.base import Task
@@ -112,8 +112,9 @@ def _fill(
     for name in TOKENIZER_FILES:
         if (material.base / name).is_file():
             shutil.copyfile(material.base / name, work / name)
-    if predictor.task.sees:
-        write_text(work / SETTINGS, json.dumps(material.encoder.settings, indent=1) + "\n")
+    sight = getattr(material.encoder, "pictures", material.encoder)
+    if isinstance(sight, PictureEncoder):
+        write_text(work / SETTINGS, json.dumps(sight.settings, indent=1) + "\n")
     rows = golden_rows(
         predictor.task, material.valid or material.rows, synthetic=config.golden == "synthetic", seed=config.seed
     )

@@ -25,6 +25,8 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
     """About `COUNT` inputs (no labels), one kind of answer after the other; the same for the same seed."""
     if task.sees:
         return [{"image": one} for one in (_drawn() if synthetic else _shrunk(_spread(rows, seed=seed)))]
+    if task.fuses:
+        return _gathered(task, rows, synthetic=synthetic, seed=seed)
     count = WRITTEN if task.generates else COUNT
     if synthetic:
         return [task.question(_made(task, i)) for i in range(count)]
@@ -42,6 +44,26 @@ def golden_rows(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[d
     while len(chosen) < count and any(queues):
         chosen += [queue.pop() for queue in queues if queue]
     return [task.question({name: _masked(value) for name, value in rows[i].items()}) for i in chosen[:count]]
+
+
+def _gathered(task: Task, rows: Rows, *, synthetic: bool, seed: int) -> list[dict[str, Any]]:
+    """Rows of several kinds: one class after the other, and of those the pictures small."""
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    by_class: dict[str, list[int]] = {}
+    for i in order:
+        by_class.setdefault(_kind(rows[i]), []).append(i)
+    turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
+    chosen = [rows[i] for turn in turns for i in turn if i is not None][:PICTURES]
+    asked = []
+    for number, row in enumerate(chosen):
+        one = {name: _masked(value) if name == "text" else value for name, value in task.question(row).items()}
+        if synthetic and "text" in one:
+            one["text"] = _made(task, number)["text"]
+        if "image" in one:
+            one["image"] = made(number) if synthetic else small(opened(one["image"]), SIDE)
+        asked.append(one)
+    return asked
 
 
 def _masked(value: Any) -> Any:

@@ -21,6 +21,7 @@ from luban.runtimes.pytorch import device
 from luban.stages.train import suspects
 from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
+from luban.stages.train.fused import settle
 from luban.stages.train.material import Material, dev_scores
 from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.base import BESIDE, Trained
@@ -131,6 +132,8 @@ class Run:
         """Give the model its averaging layer where it has one, and in a fresh run its head."""
         if material.task.embeds or material.task.generates:
             return
+        if fresh and material.task.fuses:
+            settle(model, material.examples, material.encoder.pad_id)
         if fresh and self.config.probe:
             told = [example for example in material.examples if example.labelled]
             self.progress["averages"] = start_head(

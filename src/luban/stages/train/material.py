@@ -37,7 +37,7 @@ class Material:
     """Rows, encoded once: what a run learns from and what it is watched on.
 
     ``examples`` are the windows of ``rows`` (`Example.row` counts in them); unlabelled ones come last. ``lesson``: what a
-    teacher has to say of them.
+    teacher has to say of them. ``reference`` (examples, 2): of pairs of answers, the log probabilities of both before training.
     """
 
     task: Task
@@ -49,6 +49,7 @@ class Material:
     rows: Rows
     drift: dict[str, Any]
     lesson: Lesson | None = None
+    reference: NDArray[np.float64] | None = None
 
 
 def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None = None) -> Material:
@@ -89,6 +90,10 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
 
 def reader(task: Task, base: Base, config: TrainConfig) -> Any:
     """What reads the rows: the base's tokenizer, or its way to see pictures, which are varied while the model learns."""
+    if task.fuses:
+        from luban.stages.train import fused
+
+        return fused.reader(task, base.path, config)
     if not task.sees:
         return TextEncoder.open(base.path, limit=config.max_length or None)
     varied = Augmentation() if config.augment else None
@@ -108,7 +113,7 @@ def examples_of(task: Task, rows: Rows, encoded: Sequence[Encoded], *, after: in
 
     examples = []
     for number, (row, one) in enumerate(zip(rows, encoded, strict=True), after or 0):
-        targets = task.targets(row, one) if after is None else [unknown(task, window) for window in one.windows]
+        targets = task.targets(row, one) if after is None else [task.unsaid(window) for window in one.windows]
         if one.apart:
             first, *beside = (one.windows[part][0] for part in one.of_each())
             examples.append(Example(first, targets[0], 1.0, number, after is None, tuple(beside)))
@@ -119,16 +124,6 @@ def examples_of(task: Task, rows: Rows, encoded: Sequence[Encoded], *, after: in
             if weight > 0:
                 examples.append(Example(window, target, weight, number, after is None))
     return examples
-
-
-def unknown(task: Task, window: Window) -> NDArray[Any]:
-    """Stands where a target is not known; the task's own loss does not count it."""
-    if task.tags_words:
-        return np.full(len(window.ids), IGNORE, dtype=np.int64)
-    if not task.labels:
-        return np.array(0, dtype=np.float32)
-    one_of_many = task.main_score == "accuracy"
-    return np.array(0, dtype=np.int64) if one_of_many else np.zeros(len(task.labels), dtype=np.float32)
 
 
 def dev_scores(model: nn.Module, material: Material) -> dict[str, float]:

@@ -19,7 +19,7 @@ from luban.folder import Folder
 from luban.manifest import BaseInfo
 from luban.predict import Predictor
 from luban.records import Prepared, Remembered, Row
-from luban.stages.train import continual
+from luban.stages.train import continual, fused, warm
 from luban.stages.train import teacher as teachers
 from luban.stages.train.material import Material
 from luban.stages.train.model import build
@@ -56,11 +56,17 @@ class Origin:
     def model(self, material: Material) -> nn.Module:
         """The model to be trained."""
         config = self.config
-        usual = 0.0 if self.task.generates else 0.1
+        usual = 0.0 if self.task.generates and not self.task.crosses else 0.1
         dropout = usual if config.dropout < 0 else config.dropout
         if config.continue_from and self.parent is not None:
             return continual.grown(self.parent, self.task, material, dropout=dropout, seed=config.seed)
         head_dropout = 0.1 if config.dropout < 0 else dropout
+        if self.task.fuses:
+            return fused.build(self.base.path, material.task, config, dropout=dropout, head_dropout=head_dropout)
+        if material.task.settings.get("warm"):
+            return warm.build(
+                self.base.path, material.task, layers=config.decoder_layers, dropout=dropout, seed=config.seed
+            )
         model = build(self.base.path, self.task, dropout=dropout, head_dropout=head_dropout, seed=config.seed)
         if config.student_layers:
             shorten(model, config.student_layers)

@@ -23,6 +23,8 @@ RATES = {
 }  # fmt: skip
 "what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
 WRITER_EPOCHS = 3.0
+PREFERENCE_RATE = 0.1
+"of the rate at which answers are learnt: the same step goes further where a pair is pulled apart; by custom"
 PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 3e-2, 8192
 "of a private run; its batches are not limited by sub-words, and are run in parts of so many"
 LENGTH_SHARE = 0.995
@@ -36,7 +38,7 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
         return _private(config, task, rows)
     batch_rows = config.batch_rows or (64 if task.embeds else 16 if tagger or rows < FEW else 32)
     full = full_rate(task, rows)
-    rate = config.rate or RATES.get(config.method, full)
+    rate = config.rate or RATES.get(config.method, full) * (PREFERENCE_RATE if task.prefers else 1)
     batch_tokens = config.batch_tokens or batch_rows * (512 if task.embeds or task.generates else 128)
     return Schedule(
         epochs=config.epochs or passes(task, rows),
@@ -87,7 +89,9 @@ def smoothing(config: TrainConfig, task: Task) -> float:
     """A tenth where there are many classes to confuse; none for two classes, several labels, tags or numbers."""
     if config.smoothing >= 0:
         return config.smoothing
-    return 0.1 if len(task.labels) > 2 and task.main_score == "accuracy" else 0.0
+    widths = [part.end - part.begin for part in task.parts if part.name and part.kind == "label"]
+    one = len(task.labels) > 2 and task.main_score == "accuracy"
+    return 0.1 if one or (max(widths, default=0) > 2 and not task.tags_words) else 0.0
 
 
 def passes(task: Task, rows: int) -> float:
@@ -95,7 +99,7 @@ def passes(task: Task, rows: int) -> float:
     if task.generates:
         return WRITER_EPOCHS
     if not task.tags_words:
-        return epochs(rows / task.outputs)
+        return epochs(rows / max((part.end - part.begin for part in task.parts), default=task.outputs))
     return tagger_epochs(rows) if task.parts else ANSWER_EPOCHS
 
 
@@ -117,4 +121,4 @@ def window_length(lengths: Sequence[int], limit: int) -> int:
 
 def lengths_of(encoded: Sequence[Encoded]) -> list[int]:
     """Sub-words of each row's longest window."""
-    return [max(window.length for window in row.windows) for row in encoded]
+    return [max(len(window.ids) for window in row.windows) for row in encoded]

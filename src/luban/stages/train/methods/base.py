@@ -48,6 +48,8 @@ class Method(ABC):
     name: ClassVar[str]
     sees: ClassVar[bool] = False
     "whether it can train models that see pictures, too"
+    fuses: ClassVar[bool] = False
+    "whether it can train models of several encoders, too"
     writes: ClassVar[bool] = False
     "whether it can train models that write, too"
 
@@ -56,6 +58,8 @@ class Method(ABC):
         """Why this task cannot be trained so: one sentence, empty where it can; asked before any work."""
         if TASKS[task].sees and not cls.sees:
             return f"The method {config.method!r} works inside of models that read texts, and {task} is about pictures."
+        if TASKS[task].fuses and not cls.fuses:
+            return f"The method {config.method!r} works inside of one encoder, and {task} trains several parts together."
         if TASKS[task].generates and not cls.writes:
             return f"The method {config.method!r} works inside of encoders, and {task} trains a model that writes."
         return ""

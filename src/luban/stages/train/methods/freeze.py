@@ -7,7 +7,7 @@ answers. A model that is not built of BERT's layers is frozen too, but runs whol
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,12 @@ class Freeze(Method):
     name = "freeze"
     writes = True
     sees = True
+    fuses = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
+        if material.task.fuses:
+            hold_lowest(model, lambda depth: min(config.layers, depth) or (depth + 1) // 2)
+            return as_it_is(model, material)
         return frozen(model, material, config.layers or (depth_of(model) + 1) // 2, work)
 
 
@@ -54,6 +58,9 @@ class Head(Method):
         return "A model that embeds has no head to train." if TASKS[task].embeds else ""
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
+        if material.task.fuses:
+            hold_lowest(model, lambda depth: depth)
+            return as_it_is(model, material)
         return frozen(model, material, depth_of(model), work)
 
 
@@ -62,6 +69,16 @@ def depth_of(model: Any) -> int:
     told = getattr(model.config, "num_hidden_layers", None)
     inner = f"{model.base_model_prefix}."
     return int(told) if told else max(layer_of(name) for name, _ in model.named_parameters() if name.startswith(inner))
+
+
+def hold_lowest(model: Any, layers: Callable[[int], int]) -> None:
+    """Of a model of several encoders: freeze the embeddings and lowest layers of each, as many as its depth makes."""
+    for encoder in model.encoders.values():
+        named = list(encoder.named_parameters())
+        most = layers(max(layer_of(name) for name, _ in named))
+        for name, parameter in named:
+            if layer_of(name) <= most:
+                parameter.requires_grad_(False)
 
 
 def frozen(model: nn.Module, material: Material, layers: int, work: Path) -> Trained:

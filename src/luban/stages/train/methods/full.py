@@ -17,6 +17,7 @@ class Full(Method):
     name = "full"
     writes = True
     sees = True
+    fuses = True
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         return as_it_is(model, material)
