@@ -126,6 +126,12 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_step(tmp_path):
         pipeline.run(Project(out="file"), tmp_path)
 
 
+def test_several_processes_do_not_walk_one_line(made, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="the work of one process"):
+        pipeline.run(project.read(made), made)
+
+
 def test_a_line_without_rows_says_what_to_set(tmp_path):
     with pytest.raises(ConfigError, match=r"prepare\.source is empty"):
         pipeline.run(Project(), tmp_path)

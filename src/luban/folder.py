@@ -160,6 +160,16 @@ def check_place(path: Path) -> None:
         ) from error
 
 
+def check_alone() -> None:
+    """Raises `ConfigError` where `torchrun` has started several processes, which would write over each other."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "This is the work of one process, and torchrun has started several.",
+            "Training alone is shared by several: torchrun ... -m luban train.",
+            "Start it without torchrun.",
+        )
+
+
 def check_file(path: Path) -> None:
     """Raises `ConfigError` unless a file can be written at ``path``, over an older one if there is one."""
     check_place(path)

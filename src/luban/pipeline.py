@@ -16,7 +16,7 @@ from typing import Any
 from luban import line
 from luban.config import OWN_TEXTS, PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
-from luban.folder import Folder, check_place, made_by, write_text
+from luban.folder import Folder, check_alone, check_place, made_by, write_text
 from luban.line import Made, Outcome, Step
 from luban.project import MODELS, SOURCES, exported, located, read
 from luban.records import Prepared, Reject, Rows, Watch, unwatched
@@ -48,6 +48,7 @@ def run(
         Step("export", lambda given: job.depends_on("export", given), job.export),
     )
     if not dry_run:
+        check_alone()
         check_place(job.out / "line.json")
     return line.run(steps, job.out / "line.json", dry_run=dry_run, watch=watch)
 

@@ -6,6 +6,7 @@ the step that one process would take. What is written is written by the first. I
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +22,7 @@ def join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    atexit.register(leave)
 
 
 def leave() -> None:
@@ -57,6 +59,13 @@ def least(number: int) -> int:
     held = torch.tensor(number, dtype=torch.int64, device=_device())
     dist.all_reduce(held, op=dist.ReduceOp.MIN)
     return int(held)
+
+
+def alike(model: nn.Module) -> None:
+    """Give every process the first one's weights: what was fitted before the first step may differ in the last digits."""
+    if count() > 1:
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, src=0)
 
 
 def summed(parameters: Iterable[nn.Parameter], number: float) -> float:

@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from luban import processes
+from luban.folder import Folder
 from luban.testing import SAMPLES, tiny_base
+from tests.recommend.shop import write
 
 
 def test_alone_a_process_takes_all_rows_and_sums_nothing() -> None:
@@ -36,22 +38,46 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("model-2.run/work*"))
 
 
+def test_a_recommender_is_written_by_the_first_of_two_processes(tmp_path: Path) -> None:
+    tiny_base(tmp_path / "base")
+    write(tmp_path / "shop")
+    launch(tmp_path, 2, "-m", "luban", *"train shop --task recommendation --base base --out model --epochs 1".split())
+    assert Folder.open(tmp_path / "model").task().recommends
+    assert not list(tmp_path.glob(".model*"))  # nobody's half of a folder
+
+
+def test_all_begin_with_the_weights_of_the_first(tmp_path: Path) -> None:
+    script = """
+import torch
+from luban import processes
+processes.join()
+model = torch.nn.BatchNorm1d(2)
+for tensor in model.state_dict().values():
+    tensor.fill_(processes.rank() + 1)
+processes.alike(model)
+assert all(float(tensor.float().mean()) == 1 for tensor in model.state_dict().values())
+assert processes.least(processes.rank() == 1) == 0  # all of them, or none
+"""
+    (tmp_path / "script.py").write_text(script, encoding="utf8")
+    launch(tmp_path, 2, "script.py")
+
+
 def trained(place: Path, count: int) -> str:
     """What `torchrun ... -m luban train` says."""
-    words = (
-        f"--nproc-per-node {count} -m luban train rows.csv --task text-classification --base base --out model-{count}"
-    )
+    words = f"train rows.csv --task text-classification --base base --out model-{count}"
+    return launch(place, count, "-m", "luban", *words.split(), "--dropout", "0", "--epochs", "2", "--rate", "1e-3")
+
+
+def launch(place: Path, count: int, *words: str) -> str:
+    """What several processes say."""
     done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", *words.split(),
-            "--dropout", "0", "--epochs", "2", "--rate", "1e-3",
-        ],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), *words],
         cwd=place,
         env={**os.environ, "OMP_NUM_THREADS": "1", "LUBAN_LANG": "en", "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

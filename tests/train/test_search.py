@@ -22,7 +22,7 @@ from luban.config import PrepareConfig, Project, SearchConfig, SpaceConfig, Trai
 from luban.errors import ConfigError, DataError, MissingExtra, UnknownName
 from luban.folder import Folder
 from luban.records import EpochEnd, Forecast, Prepared, Step
-from luban.stages.train.search import Ended, Search, Tried, Trying, search, store
+from luban.stages.train.search import Ended, Search, Tried, Trying, check_out, search, store
 from luban.stages.train.search.report import page
 from luban.stages.train.search.space import Space, space_of
 from luban.stages.train.search.watched import CutShort, NotBegun, Pruned, Watched
@@ -127,6 +127,12 @@ def test_a_search_needs_validation_rows(start: Base, tmp_path: Path) -> None:
 def test_recommendation_is_refused(start: Base, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="recommendation cannot be searched for"):
         found(tmp_path / "search", start, data=replace(prepared(), task="recommendation"))
+
+
+def test_several_processes_do_not_search_together(start: Base, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="the work of one process"):
+        check_out(tmp_path / "new")
 
 
 def test_without_optuna_the_command_that_adds_it_is_told(start: Base, tmp_path: Path, monkeypatch: Any) -> None:

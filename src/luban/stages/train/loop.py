@@ -93,6 +93,7 @@ class Run:
         torch.manual_seed(self.config.seed)
         if resumed:
             learner.restore(checkpoint.load(learner.state()))
+        processes.alike(trained.whole)
         recipe = {**asdict(plan), "task": material.task.name}
         with Curves(
             self.config.log if processes.rank() == 0 else (), self.path / "logs", self.path.stem, recipe
@@ -195,7 +196,8 @@ class Run:
         return {} if self.config.private else {name: loss}
 
     def _stale(self) -> bool:
-        return bool(self.progress["stale"] >= self.config.patience)
+        """Whether to stop, which all processes do together."""
+        return bool(processes.least(self.progress["stale"] >= self.config.patience))
 
 
 def work_of(run: Path) -> Path:

@@ -1,7 +1,8 @@
 """`train` for recommendations: items' texts are read once by the base, two towers learn over them, and a folder is written.
 
-The text encoder stays as it is, so that its vectors are found once; what learns is small and takes minutes on a processor.
-A run that was interrupted starts anew. Towers stand in `two_towers`, what they become in `luban.towers`.
+The text encoder stays as it is, so that its vectors are found once; what learns is small and takes minutes on a processor. A
+run that was interrupted starts anew; of several processes each learns all of it, and the first writes. Towers stand in
+`two_towers`, what they become in `luban.towers`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from luban import processes
 from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import TextEncoder
@@ -78,6 +80,7 @@ def train(
 
     check_target(out)
     _check(config)
+    watch = unwatched if processes.rank() else watch
     name = check_name(name or out.resolve().name)
     start = time.perf_counter()
     set_threads(config.threads)
@@ -105,9 +108,11 @@ def train(
             "parameters": {"trained": numbers, "all": numbers + sum(p.numel() for p in model.parameters())},
         },
     )
-    folder = write(out, manifest, lambda place: _fill(place, model, task, encoder, (base, data, config, learnt)))
-    Predictor.open(folder, stage="train")
-    return folder
+    if processes.rank() == 0:
+        folder = write(out, manifest, lambda place: _fill(place, model, task, encoder, (base, data, config, learnt)))
+        Predictor.open(folder, stage="train")
+    processes.wait()
+    return Folder.open(out)
 
 
 def taught(config: TrainConfig) -> Recommendation:
@@ -180,7 +185,9 @@ def learn(
     objective = Sampled(taught(config), torch.from_numpy(often).float())
     learner = Learner(model, plan, made, objective=objective, feed=feed(made, device()))
     learnt = Learnt(model.towers(centre, scale))
-    with Curves(config.log, Path(f"{out}.run") / "logs", out.stem, asdict(plan)) as curves:
+    with Curves(
+        config.log if processes.rank() == 0 else (), Path(f"{out}.run") / "logs", out.stem, asdict(plan)
+    ) as curves:
         for event in guarded(learner):
             if isinstance(event, Step):
                 curves.log({"train/loss": event.loss, "train/rate": event.rate}, event.done)

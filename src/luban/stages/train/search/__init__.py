@@ -8,7 +8,7 @@ from pathlib import Path
 from luban.bases import Base
 from luban.config import SearchConfig, TrainConfig
 from luban.errors import ConfigError, MissingExtra
-from luban.folder import check_place
+from luban.folder import check_alone, check_place
 from luban.records import Prepared, Watch, unwatched
 from luban.stages.train.search.found import KEPT, Ended, Search, Tried, Trying
 from luban.stages.train.search.report import write_report
@@ -25,7 +25,8 @@ def check_installed() -> None:
 
 
 def check_out(out: Path) -> None:
-    """Raises `ConfigError`, before any work, unless ``out`` is free, empty, or holds a search."""
+    """Raises `ConfigError`, before any work, unless ``out`` is free, empty, or holds a search, for one process alone."""
+    check_alone()
     check_place(out / KEPT)
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / KEPT).is_file())):
         raise ConfigError(
