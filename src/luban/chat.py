@@ -20,6 +20,8 @@ from luban.errors import DataError, FolderError
 
 Message = Mapping[str, str]
 ASSISTANT = "assistant"
+ROLES = {"human": "user", "gpt": ASSISTANT, "bot": ASSISTANT}
+"names of roles in public conversations (role and content are then called from and value)"
 PLAIN = (
     "{{ bos_token }}{% for message in messages %}{{ '### ' + message['role'] + '\n' + message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
@@ -145,6 +147,50 @@ def tokens_of(parts: Sequence[Part], encoder: TextEncoder) -> list[tuple[Ints, l
         whole, ids = whole + part.text, ids + new
         out.append((np.array(new, dtype=np.int64), list(spans)))
     return out
+
+
+def messages_of(value: Any, *, labelled: bool) -> list[dict[str, str]]:
+    """The conversation of a cell (a list, or its JSON), which ``labelled`` holds an answer; raises `DataError`."""
+    out = said_in(value, "messages")
+    if labelled and not any(one["role"] == ASSISTANT for one in out[1:]):
+        raise DataError(
+            "no message of the assistant answers another.",
+            "A model learns what the assistant says.",
+            "Add an answer, or remove the row.",
+            column="messages",
+        )
+    if all(one["role"] == ASSISTANT for one in out):
+        raise DataError("nobody but the assistant speaks.", "It answers somebody.", "Mend it.", column="messages")
+    return out
+
+
+def said_in(value: Any, column: str) -> list[dict[str, str]]:
+    """The messages of a cell of ``column``, whoever speaks; raises `DataError` where it holds none."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = str(value)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, Mapping) for one in value):
+        raise DataError(
+            f"{value!s:.60} is no conversation.",
+            "It is a list of {role, content}.",
+            "Mend it or remove the row.",
+            column=column,
+        )
+    return [_message(one, place, column) for place, one in enumerate(value, 1)]
+
+
+def _message(one: Mapping[str, Any], place: int, column: str) -> dict[str, str]:
+    role, content = one.get("role", one.get("from")), one.get("content", one.get("value"))
+    if not isinstance(role, str) or not role or not isinstance(content, str):
+        raise DataError(
+            f"message {place} has the role {role!r} and the content {content!s:.40}.",
+            'Both are texts: {"role": "user", "content": "..."}.',
+            "Mend it or remove the row.",
+            column=column,
+        )
+    return {"role": ROLES.get(role, role), "content": content}
 
 
 def _of_tags(marked: str) -> list[Part]:

@@ -299,6 +299,9 @@ class EvaluateConfig(Section):
 
     report: str = Field("", description="file for the HTML report")
     bootstrap: int = Field(1000, ge=100, description="resamples behind each interval")
+    reference: str = Field(
+        "", description="rows with chosen and rejected: the model that the preferences were learnt from"
+    )
     worst: int = Field(30, ge=0, description="worst mistakes listed in the report")
     threads: int = Field(0, ge=0, description="processor threads; 0: all cores")
     seed: int = Field(13, description="seed of the bootstrap")

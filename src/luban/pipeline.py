@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luban import line
-from luban.config import OWN_TEXTS, PrepareConfig, Project, Section, TrainConfig
+from luban.config import OWN_TEXTS, EvaluateConfig, PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
 from luban.folder import Folder, check_alone, check_place, made_by, write_text
 from luban.line import Made, Outcome, Step
@@ -129,7 +129,7 @@ class Job:
         found = evaluate(
             folder,
             self.unseen(),
-            self.project.evaluate,
+            self.judging(folder),
             watch=self.watch,
             rejects=len(rows.rejects),
             train_rows=rows.train,
@@ -167,6 +167,15 @@ class Job:
         config = self.project.train
         near = {name: getattr(config, name) for name in MODELS if (self.root / getattr(config, name)).is_dir()}
         return config.model_copy(update={name: at(self.root, model) for name, model in near.items() if model})
+
+    def judging(self, folder: Folder) -> EvaluateConfig:
+        """The evaluate section; preferences are judged against what the model was trained from."""
+        config = self.project.evaluate
+        if not folder.task().prefers:
+            return config
+        near = str(self.root / config.reference)
+        reference = near if config.reference and Path(near).is_dir() else config.reference
+        return config.model_copy(update={"reference": reference or self.learning().start})
 
     def named(self, path: Path) -> str:
         """A path as the project file would write it, so that the project can be moved."""

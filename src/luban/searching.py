@@ -82,9 +82,17 @@ def sought(
     if len(rows.test):
         folder = Folder.open(result.model)
         again = before.get("fingerprint") == folder.manifest.fingerprint  # test rows are for looking at once
-        result = result.tested(before if again else verbs.judge(folder, rows, watch=watch).as_json())
+        if not again:
+            before = verbs.judge(folder, rows, start=_start(result, training), watch=watch).as_json()
+        result = result.tested(before)
     write(result, reading, place)
     return result
+
+
+def _start(result: Search, training: TrainConfig) -> str:
+    """What the best trial started from."""
+    tried = str(result.winner.recipe.get("base", "")) if result.winner is not None else ""
+    return training.start if training.start != training.base else tried or training.base
 
 
 def tested(out: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def train(
         )
     screen.show(*watch.compared())
     with Progressed(screen, screen.word("evaluating")) as watch:
-        evaluation = verbs.judge(folder, rows, threads=train.threads, watch=watch)
+        evaluation = verbs.judge(folder, rows, threads=train.threads, start=train.start, watch=watch)
     show_evaluation(screen, evaluation, part="test" if rows.test else "valid")
     screen.commands(
         [

@@ -15,6 +15,7 @@ from luban.predict import Predictor
 from luban.records import Prediction, Progress, Rows, Watch, unwatched
 from luban.stages.evaluate.base import View
 from luban.stages.evaluate.evaluation import headline
+from luban.stages.evaluate.pairs import against
 from luban.stages.evaluate.views import no_rows, view_of
 
 SURE = 0.05
@@ -98,4 +99,4 @@ def _answers(folder: Folder, rows: Rows, config: EvaluateConfig, watch: Watch) -
         out.append(prediction)
         if len(out) % 512 == 0 or len(out) == len(rows):
             watch(Progress(folder.manifest.name, len(out), len(rows)))
-    return out
+    return against(predictor, rows, out, config)

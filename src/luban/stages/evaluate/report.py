@@ -27,7 +27,9 @@ BARS = 18
 "classes shown as bars; the table holds all"
 MATRIX = 16
 "classes that a confusion matrix has room for; of more, the most confused are shown"
-PLAIN = frozenset({"mae", "pearson", "spearman"})
+UNBOUNDED = frozenset({"mae", "perplexity", "log_likelihood", "preference_margin", "preference_log_likelihood"})
+"scores that no line from 0 to 1 can show"
+PLAIN = UNBOUNDED | {"pearson", "spearman"}
 "scores that are no percentage"
 Scores = Mapping[str, float]
 Intervals = Mapping[str, tuple[float, float]]
@@ -128,7 +130,7 @@ def _score_table(e: Evaluation, scores: Scores, around: Intervals, ends: tuple[f
 def _score_row(
     name: str, value: float, interval: tuple[float, float] | None, ends: tuple[float, float], main: bool
 ) -> str:
-    drawn = "" if name == "mae" else plots.score_line(value, interval, ends)
+    drawn = "" if name in UNBOUNDED else plots.score_line(value, interval, ends)
     kind = ' class="main"' if main else ""
     around = " – ".join(shown(name, end) for end in interval) if interval else ""
     return (
@@ -138,7 +140,7 @@ def _score_row(
 
 
 def _drawn(scores: Scores, around: Intervals) -> list[float]:
-    named = [(name, value) for name, value in scores.items() if name != "mae"]
+    named = [(name, value) for name, value in scores.items() if name not in UNBOUNDED]
     return [value for name, score in named for value in (score, *around.get(name, ()))]
 
 

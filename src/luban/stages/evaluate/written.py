@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from luban.metrics.intervals import Scores, Statistic, ratio_of
 from luban.metrics.writing import chrf_counts, chrf_of, exact, rouge_l
+from luban.preferences import columns
 from luban.records import Prediction, Rows, texts
 from luban.stages.evaluate.base import Mistake, View
-from luban.tasks.text_generation import gold_of
+from luban.written import gold_of
 
 MOST = 700.0
 "a larger exponent is no number any more"
@@ -48,13 +49,16 @@ def _statistic(
     near: NDArray[Any],
     same: NDArray[Any],
 ) -> Statistic:
-    """Scores of resampled rows: chrF from summed n-grams, perplexity from summed log probabilities."""
+    """Scores of resampled rows: chrF from summed n-grams, perplexity from summed log probabilities, means over pairs."""
     counts = np.array(
         [chrf_counts(gold, answer) for gold, answer in zip(golds, answers, strict=True)], dtype=np.float64
     )
     likely = np.array([p.likelihood or (0.0, 0) for p in predictions], dtype=np.float64)
     ones = np.ones(len(golds))
-    plain = ratio_of(rouge_l=(near, ones), exact_match=(same, ones), log_likelihood=(likely[:, 0], likely[:, 1]))
+    told = {name: (np.nan_to_num(column), ~np.isnan(column)) for name, column in columns(predictions).items()}
+    plain = ratio_of(
+        rouge_l=(near, ones), exact_match=(same, ones), log_likelihood=(likely[:, 0], likely[:, 1]), **told
+    )
 
     def statistic(drawn: NDArray[np.float64]) -> Scores:
         scores = dict(plain(drawn))

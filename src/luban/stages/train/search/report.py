@@ -15,7 +15,7 @@ from luban.stages.train.search import plots
 from luban.stages.train.search.found import SETTINGS, Search, Tried
 from luban.stages.train.search.words import both
 
-PLAIN = frozenset({"mae", "pearson", "spearman", "log_likelihood"})
+PLAIN = frozenset({"mae", "pearson", "spearman", "log_likelihood", "preference_log_likelihood"})
 "scores that are no percentage"
 
 
