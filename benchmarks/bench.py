@@ -99,7 +99,7 @@ def thinned(found: Prepared, *, train: int = 0, valid: int = 0, test: int = 0) -
     return replace(found, **parts, fingerprint=f"{found.fingerprint}:{train}:{valid}:{test}")
 
 
-def line(what: str, value: float, unit: str, ratio: float | None = None, against: str = "", **more: Any) -> Line:
+def line(what: str, value: float | None, unit: str, ratio: float | None = None, against: str = "", **more: Any) -> Line:
     """One figure."""
     return {"what": what, "value": value, "unit": unit, "ratio": ratio, "against": against, **more}
 
@@ -135,7 +135,8 @@ def tell(options: argparse.Namespace, found: Sequence[Mapping[str, Any]]) -> Non
     width = max((len(row["what"]) for row in found), default=0)
     for row in found:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:9.3f} x {row['against']}"
-        print(f"{row['what']:<{width}} {row['value']:>10.4f} {row['unit']:<24}{ratio}".rstrip())
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        print(f"{row['what']:<{width}} {value:>10} {row['unit']:<24}{ratio}".rstrip())
 
 
 def say(text: str) -> None:

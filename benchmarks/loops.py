@@ -25,7 +25,7 @@ from luban.runtimes.pytorch import quiet
 from luban.stages.train.loop import work_of
 from luban.stages.train.material import Material, encode
 from luban.stages.train.methods import METHODS
-from luban.stages.train.methods.contrastive import attract, batches_of_classes
+from luban.stages.train.methods.contrastive import STEPS, attract, batches_of_classes
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.model import head
 from luban.stages.train.objectives import compose
@@ -151,7 +151,8 @@ class Tutorial:
 class Luban:
     """What `luban train` does between prepared rows and trained weights, with any of its methods and objectives.
 
-    ``prepared`` is the CPU time of what a method does once before the first step, ``probe`` that of the head's start.
+    ``prepared`` is the CPU time of what a method does once before the first step, ``probe`` that of the head's start;
+    ``drawn``: texts of contrastive steps, which are taken there.
     ``endless``: the steps never end.
     """
 
@@ -177,6 +178,9 @@ class Luban:
         trained = method.begin(self.model, material, self.config, folder)
         self.prepared += time.process_time() - started
         self.material = material
+        batches = batches_of_classes(material.examples, seed=self.config.seed)
+        steps = self.config.contrast_steps or STEPS
+        self.drawn = steps * len(next(batches)) if self.config.method == "contrastive" else 0
         self.learner: Learner | None = None
         if any(parameter.requires_grad for parameter in trained.whole.parameters()):
             objective = trained.around(compose(self.config, material, plan))
