@@ -132,7 +132,11 @@ class MultimodalClassification(Task):
         read = {name: value for name, value in found.items() if name not in (TEXT, IMAGE) or name in self.reads}
         if all(_blank(value) for value in read.values()):
             raise _nothing(known)
-        return self.parse(read, labelled=False)
+        try:
+            return self.parse(read, labelled=False)
+        except DataError as error:
+            called = field_name(error.column or "") or error.column
+            raise DataError(error.fact, error.expected, error.remedy, file=error.file, column=called) from error
 
     def question(self, row: Row) -> dict[str, Any]:
         """What there is of a row, fields by their own names."""
@@ -141,6 +145,12 @@ class MultimodalClassification(Task):
             for name in (*self.reads, *self.table.fields)
             if row.get(name) is not None
         }
+
+    @classmethod
+    def reading(cls, settings: Row) -> dict[str, Any]:
+        fields = Table.of(settings).fields
+        numbers = tuple(column for column in fields if column.startswith(NUMBER))
+        return {"numbers": numbers, "categories": fields[len(numbers) :]}
 
     @classmethod
     def reader(cls, folder: Path, settings: Row, *, limit: int | None = None) -> RowEncoder:

@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from luban.encoding import collate
 from luban.errors import FolderError, GateError
 from luban.folder import Folder
 from luban.outputs import answers_of
 from luban.pictures import PIXELS
 from luban.prefix import restored
+from luban.tasks.base import Task
 
 OPSET = 17
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -32,13 +34,9 @@ def trace(folder: Folder, file: Path) -> None:
     task = folder.task()
     model = load(folder.path, task.model_class)
     taken = inspect.signature(model.forward).parameters
-    names = [name for name in INPUTS if name in taken]
-    ids = torch.full((2, 8), 5, dtype=torch.int64)
-    values = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-    axes = {name: {0: "batch", 1: "sequence"} for name in names}
-    if task.sees:
-        names, axes = [PIXELS], {PIXELS: {0: "batch"}}
-        values = {PIXELS: torch.zeros(2, 3, *folder.encoder().how.size)}
+    values = {name: value for name, value in _example(folder, task).items() if name in taken}
+    names = list(values)
+    axes = {name: {0: "batch", 1: "sequence"} if name in INPUTS else {0: "batch"} for name in names}
     axes["logits"] = {0: "batch", 1: "sequence"} if task.tags_words else {0: "batch"}
     try:
         with quiet():
@@ -58,6 +56,20 @@ def trace(folder: Folder, file: Path) -> None:
             f"torch.onnx.export takes it at opset {OPSET}.",
             "Serve the folder with the pytorch runtime, or train another base.",
         ) from error
+
+
+def _example(folder: Folder, task: Task) -> dict[str, Any]:
+    """Two rows as the inputs that a model of the task may take."""
+    import torch
+
+    if task.fuses:
+        encoder = folder.encoder()
+        (window,) = task.encode({"text": "1 2 3 4 5 6"}, encoder).windows
+        return {name: torch.from_numpy(array) for name, array in collate([window] * 2, encoder.pad_id).items()}
+    if task.sees:
+        return {PIXELS: torch.zeros(2, 3, *folder.encoder().how.size)}
+    ids = torch.full((2, 8), 5, dtype=torch.int64)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
 
 
 class _Logits:
@@ -117,10 +129,13 @@ def load(path: Path, model_class: str) -> Any:
     import torch
     import transformers
 
-    kind = getattr(transformers, model_class)
+    from luban import fusion
+
     try:
         with quiet():
-            model = kind.from_pretrained(
+            if model_class == fusion.NAME:
+                return fusion.opened(path, attention="eager").eval()
+            model = getattr(transformers, model_class).from_pretrained(
                 path, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=False
             )
             return restored(model, path).eval()
