@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_a_project_that_has_exported_nothing_is_not_served(tmp_path):
 
 def test_another_place_for_the_report_makes_the_report_again(made):
     assert set(would_run(made, "evaluate.report=scores.html")) == {"evaluate"}
+
+
+def test_the_report_of_a_line_is_written_in_the_language_that_is_asked_for(tmp_path, made):
+    shutil.copytree(made, tmp_path / "line")
+    (tmp_path / "line" / "runs" / "reports" / "evaluation.html").unlink()
+    (tmp_path / "line" / "runs" / "reports" / "evaluation.json").unlink()
+    pipeline.run(tmp_path / "line" / "luban.yaml", language="zh")
+    report = (tmp_path / "line" / "runs" / "reports" / "evaluation.html").read_text(encoding="utf8")
+    assert 'data-lang="zh"' in report
 
 
 def test_changed_rows_run_everything(made):

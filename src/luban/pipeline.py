@@ -30,17 +30,23 @@ OPTIONAL = KEPT[3:]
 
 
 def run(
-    project: Project | str | Path, root: str | Path = "", *, dry_run: bool = False, watch: Watch = unwatched
+    project: Project | str | Path,
+    root: str | Path = "",
+    *,
+    dry_run: bool = False,
+    language: str = "en",
+    watch: Watch = unwatched,
 ) -> list[Outcome]:
     """Run the line of a project, or of the `luban.yaml` at a path; raises what its stages raise.
 
     The project's paths are relative to ``root``: the directory of its file, or the current one. ``watch`` sees
-    `line.Begun` and `line.Outcome` around each step and everything the stages tell between them.
+    `line.Begun` and `line.Outcome` around each step and everything the stages tell between them; the report is written in
+    ``language`` (``en`` or ``zh``).
     """
     if not isinstance(project, Project):
         root = root or located(project).parent
         project = read(project)
-    job = Job(project, Path(root), watch)
+    job = Job(project, Path(root), watch, language)
     steps = (
         Step("prepare", job.rows_depend_on, job.prepare),
         Step("train", job.model_depends_on, job.train),
@@ -60,6 +66,7 @@ class Job:
     project: Project
     root: Path
     watch: Watch = unwatched
+    language: str = "en"
     rows: Prepared | None = field(default=None, init=False)
 
     @property
@@ -135,7 +142,7 @@ class Job:
             train_rows=rows.train,
         )
         report = Path(at(self.root, self.project.evaluate.report) or reports / "evaluation.html")
-        write_report(found, report)
+        write_report(found, report, language=self.language)
         write_text(reports / "evaluation.json", json.dumps(found.detail(), ensure_ascii=False, indent=1) + "\n")
         table = [asdict(one) for one in found.table]
         facts = {

@@ -100,7 +100,7 @@ def demo(
         (root / MARK).touch()
         config = project.read(root)
         with Walk(screen) as watch:
-            outcomes = pipeline.run(config, root, watch=watch)
+            outcomes = pipeline.run(config, root, language=screen.language, watch=watch)
     folder = root / config.out / f"{config.name}-{config.export.to}"
     show_result(screen, outcomes, root, commands=False)
     with served(folder, screen) as (url, model):

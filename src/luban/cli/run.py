@@ -48,7 +48,7 @@ def run(
     config = project.read(file, settings)
     screen.title(screen.word("line", name=config.name))
     with Walk(screen) as watch:
-        outcomes = pipeline.run(config, file.parent, dry_run=dry_run, watch=watch)
+        outcomes = pipeline.run(config, file.parent, dry_run=dry_run, language=screen.language, watch=watch)
     if not dry_run:
         show_result(screen, outcomes, file.parent)
     return {
