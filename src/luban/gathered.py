@@ -256,6 +256,11 @@ class RowEncoder:
         if self.text is not None:
             self.text.limit = longest
 
+    @property
+    def tokenizer(self) -> Any:
+        """That of the texts; of a model that reads none there is none to ask for."""
+        return self.text.tokenizer if self.text is not None else None
+
     def row(self, row: Row) -> Encoded:
         """A canonical row; raises `DataError` where its picture cannot be read."""
         numbers, categories = self.table.read(row)

@@ -1,6 +1,6 @@
 """The rows that flow between the parts: predictions, evidence, rejects, steps; plain frozen data, no behaviour beyond JSON.
 
-Rows themselves are mappings from column to value; a table of them is any sequence (a ``datasets.Dataset`` or a list).
+Rows themselves are mappings from column to value; a table of them is any sequence (`stored.Stored` or a list).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def texts(row: Row) -> dict[str, str]:
 
 
 def contents(row: Row) -> list[str]:
-    """What makes two rows the same input: their texts, and the ``hash`` of their pictures' files."""
-    return [*texts(row).values(), *([str(row["hash"])] if "hash" in row else [])]
+    """What makes two rows the same input: their texts, the ``hash`` of their pictures' files, and their fields."""
+    fields = [f"{name}={value}" for name, value in sorted(row.items()) if ":" in name and value is not None]
+    return [*texts(row).values(), *([str(row["hash"])] if row.get("hash") is not None else []), *fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class Prediction:
     ``answer``: a piece of the context, ``context[start:end]`` in characters; empty where it has none.
     ``tags``: one tag a word for a tagger (used by metrics, not written to JSON).
     ``text``: what was written; ``score`` is then the geometric mean of its sub-words' probabilities. ``cut``: the limit of new
-    sub-words ended it. ``likelihood``: log probability of the right answer and its sub-words (for metrics, not in JSON).
+    sub-words ended it. ``likelihood``: log probability of the right answer and its sub-words; ``rejected``: those of a worse
+    one; ``margin``: the reward of the right one less that of the worse (`preferences`; all three for metrics, not in JSON).
+    ``answers``: of a model that is asked several questions, the answer to each by the question's name.
     ``items``: what is recommended, best first; ``unknown``: items of the history that the model does not know; ``rank``: that
     of the right item, from 1 (for metrics, not in JSON).
     """
@@ -85,7 +88,10 @@ class Prediction:
     passages: tuple[tuple[float, ...], ...] | None = None
     cut: bool = False
     likelihood: tuple[float, int] | None = None
+    rejected: tuple[float, int] | None = None
+    margin: float | None = None
     items: tuple[Recommended, ...] | None = None
+    answers: Mapping[str, Prediction] | None = None
     unknown: tuple[str, ...] = ()
     rank: int | None = None
 
@@ -103,6 +109,8 @@ class Prediction:
             out["entities"] = [asdict(entity) for entity in self.entities]
         if self.items is not None:
             out["items"] = [asdict(item) for item in self.items]
+        if self.answers is not None:
+            out["answers"] = {name: answer.as_json() for name, answer in self.answers.items()}
         if self.unknown:
             out["unknown"] = list(self.unknown)
         for name in ("truncated", "cut"):
@@ -122,11 +130,21 @@ class WordWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class PartWeight:
+    """What the explained output loses without a part of the row: its text, its picture, its fields, or one field."""
+
+    name: str
+    value: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Why one output was given: ``words`` in text order; ``method`` names how; ``gap`` is what the weights fail to sum to.
 
     ``base_score``: the output on the empty baseline; base_score + sum(weights) + gap = score (logit of ``target``).
     Of a picture: ``grid``, the weights of equal parts, row by row, and ``picture``, a data URL of what they are parts of.
+    Of a row of several kinds: ``parts``, what each of them and each field counts for, by itself and not in sum.
     """
 
     target: str
@@ -137,9 +155,10 @@ class Evidence:
     gap: float = 0.0
     grid: tuple[tuple[float, ...], ...] = ()
     picture: str = ""
+    parts: tuple[PartWeight, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value or name not in ("grid", "picture")}
+        return {name: value for name, value in asdict(self).items() if value or name not in ("grid", "picture", "parts")}
 
     def top(self, count: int = 3) -> list[WordWeight]:
         """The ``count`` words with the largest weight for the target, strongest first."""
@@ -256,7 +275,7 @@ class Prepared:
     train: Rows
     valid: Rows
     test: Rows
-    rejects: tuple[Reject, ...]
+    rejects: Sequence[Reject]
     columns: Mapping[str, str]
     fingerprint: str
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.predict import of_kinds
 from luban.cli.screen import Screen
 from luban.cli.tables import evidence_view
 from luban.errors import ConfigError
@@ -37,6 +38,14 @@ def explain(
             "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
         ),
     ] = "",
+    image: Annotated[
+        str,
+        typer.Option("--image", metavar="FILE", help="the picture of a row of several kinds", show_default=False),
+    ] = "",
+    fields: Annotated[
+        str,
+        typer.Option("--fields", metavar="NAME=VALUE,...", help="fields of a row of several kinds", show_default=False),
+    ] = "",
     target: Annotated[
         str,
         typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False),
@@ -51,14 +60,15 @@ def explain(
     """Show which words spoke for an answer, and which against it."""
     from luban import verbs
 
-    check(text, history)
+    check(text or image or fields, history)
     row = {"text": text, "text_pair": text_pair} if text_pair else {"text": text}
     if context:
         row = {"question": text, "context": context}
     shown = "\n".join(row.values())
+    row = of_kinds([text] if text else [], image, fields) if image or fields else row
     verbs.check_file_out(html)
     predictor = verbs.load(model)
-    row = {"image": text} if predictor.task.sees else {"history": history} if history else row
+    row = {"image": text} if predictor.task.sees and not image else {"history": history} if history else row
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)
     shown = "\n".join(word.text for word in evidence.words) if history else shown

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from luban.records import Evidence, Prediction, Row
 
 
+NO_FIELDS = ("id", "hash", "image", "history", "user", "top", "again")
+"columns of a row that are shown otherwise, or not at all"
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     command(app, panel=STAGES, skip=set(PrepareConfig.model_fields) - {"columns", "clean", "strict", "seed"})(predict)
@@ -56,6 +60,14 @@ def predict(
             "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
         ),
     ] = "",
+    image: Annotated[
+        str,
+        typer.Option("--image", metavar="FILE", help="the picture of a row of several kinds", show_default=False),
+    ] = "",
+    fields: Annotated[
+        str,
+        typer.Option("--fields", metavar="NAME=VALUE,...", help="fields of a row of several kinds", show_default=False),
+    ] = "",
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)
     ] = "",
@@ -74,7 +86,8 @@ def predict(
     """Answer texts or a file of rows; --json writes one object a line."""
     from luban import verbs
 
-    check([*(text or []), *([history] if history else [])], input)
+    typed_kinds = of_kinds(text or [], image, fields) if image or fields else None
+    check([*(text or []), *filter(None, (history, image, fields))], input)
     verbs.check_file_out(output)
     folder = verbs.opened(model)
     rows = (
@@ -82,6 +95,8 @@ def predict(
         if input
         else [{"history": history, "id": "1"}]
         if history
+        else [{**typed_kinds, "id": "1"}]
+        if typed_kinds
         else asked_of(folder, typed(text or [], context))
     )
     predictor = verbs.load(folder, threads=threads or None)
@@ -154,6 +169,27 @@ def typed(texts: list[str], context: str = "") -> Iterator[Row]:
             yield {**asked, "id": str(number)}
 
 
+def of_kinds(texts: list[str], image: str, fields: str) -> dict[str, Any]:
+    """A row of several kinds as it was typed; raises `ConfigError` where it is more than one, or a field has no value."""
+    if len(texts) > 1:
+        raise ConfigError(
+            f"{len(texts)} texts are given for one picture or one set of fields.",
+            "One row is asked about at a time.",
+            "Write several rows to a file: --input FILE.",
+        )
+    row = dict(zip(("text",), texts, strict=False)) | ({"image": image} if image else {})
+    for pair in filter(None, fields.split(",")):
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ConfigError(
+                f"{pair!r} gives no field a value.",
+                "Fields are written like price=12.5,brand=acme.",
+                "Write --fields NAME=VALUE,NAME=VALUE.",
+            )
+        row[name.strip()] = value.strip()
+    return row
+
+
 def asked_of(folder: Folder, rows: Iterable[Row]) -> Iterator[Row]:
     """The rows as the folder's task wants them: what is typed names a file where pictures are read, and is its id."""
     for row in rows:
@@ -162,16 +198,21 @@ def asked_of(folder: Folder, rows: Iterable[Row]) -> Iterator[Row]:
 
 def asked(row: Row) -> str:
     """What a row asks, in few words."""
+    from luban.gathered import field_name
     from luban.pictures import named
 
-    if "image" in row:
+    if row.get("image") is not None and not texts_of(row):
         return named(str(row["image"]))
-    taken = row.get("history") or row.get("user") or ""
+    fields = ", ".join(f"{field_name(name) or name}={row[name]}" for name in row if name not in NO_FIELDS)
+    taken = row.get("history") or row.get("user") or fields
     return next(iter(texts_of(row).values()), taken if isinstance(taken, str) else ", ".join(taken))
 
 
 def because(evidence: Evidence) -> dict[str, Any]:
     """What is said of an explanation beside its answer: the strongest words, or the weights of a picture's parts."""
+    if evidence.parts:
+        words = {"words": [{"text": one.text, "weight": round(one.weight, 4)} for one in evidence.top(5)]}
+        return words | {"parts": [{"name": one.name, "weight": round(one.weight, 4)} for one in evidence.parts]}
     if evidence.grid:
         return {"grid": [[round(weight, 4) for weight in line] for line in evidence.grid]}
     return {"words": [{"text": one.text, "weight": round(one.weight, 4)} for one in evidence.top(5)]}

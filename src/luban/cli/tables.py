@@ -174,7 +174,19 @@ def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableTy
         side = screen.word("for" if one.weight > 0 else "against")
         drawn = Text(bar(abs(one.weight) / (most or 1.0)).plain, style="green" if one.weight > 0 else "red")
         made.add_row(one.text, f"{one.weight:+.3f}", Text.assemble(drawn, f" {side}"))
-    return Group(highlighted(text, evidence.words), made)
+    shown: list[RenderableType] = [highlighted(text, evidence.words), made] if evidence.words or not evidence.parts else []
+    return Group(*shown, *([parts_view(screen, evidence)] if evidence.parts else []))
+
+
+def parts_view(screen: Screen, evidence: Evidence) -> Table:
+    """What each kind of a row and each field counts for."""
+    most = max(abs(one.weight) for one in evidence.parts) or 1.0
+    made = table(screen.word("mattered"), "", "", "", numbers=(2,))
+    for one in evidence.parts:
+        side = screen.word("for" if one.weight > 0 else "against")
+        drawn = Text(bar(abs(one.weight) / most).plain, style="green" if one.weight > 0 else "red")
+        made.add_row(one.name, clipped(one.value, 30), f"{one.weight:+.3f}", Text.assemble(drawn, f" {side}"))
+    return made
 
 
 def grid_view(evidence: Evidence) -> Table:
@@ -194,6 +206,9 @@ def reasons(evidence: Evidence, count: int = 3) -> str:
     if evidence.grid:
         weight, row, column = max((w, r, c) for r, line in enumerate(evidence.grid) for c, w in enumerate(line))
         return f"row {row + 1}, column {column + 1} of {len(evidence.grid)} ({weight:+.2f})"
+    if evidence.parts:
+        strongest = sorted(evidence.parts, key=lambda one: -abs(one.weight))[:count]
+        return ", ".join(f"{one.name} ({one.weight:+.2f})" for one in strongest)
     return ", ".join(f"{one.text} ({one.weight:+.2f})" for one in evidence.top(count))
 
 

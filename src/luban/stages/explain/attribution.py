@@ -16,6 +16,7 @@ from luban.errors import ConfigError, counted, nearest_hint
 from luban.predict import Predictor
 from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
+from luban.stages.explain import parts
 from luban.stages.explain.base import Question, Term, located, shown_text
 from luban.stages.explain.items import explained, of_text
 from luban.stages.explain.written import of_written
@@ -57,6 +58,8 @@ def explain(predictor: Predictor, value: str | Row, *, target: str | None = None
         return explained(predictor, row, target)
     of_texts = AUTO.get(predictor.runtime.name, "shapley")
     chosen = method if method != "auto" else PICTURES if predictor.task.sees else of_texts
+    if predictor.task.fuses:
+        return _of_parts(predictor, value, target, method)
     asked: Method = METHODS[chosen]
     if predictor.task.sees and chosen != PICTURES:
         raise ConfigError(
@@ -65,6 +68,18 @@ def explain(predictor: Predictor, value: str | Row, *, target: str | None = None
             "Leave method out.",
         )
     return asked(predictor, question(predictor, value, target))
+
+
+def _of_parts(predictor: Predictor, value: str | Row, target: str | None, method: str) -> Evidence:
+    """Of a row of several kinds: what each of them counts for and, but for occlusion, the words of its text."""
+    if method not in ("auto", "shapley", "occlusion"):
+        raise ConfigError(
+            f"{method} follows one encoder, and this model has several.",
+            "Rows of several kinds are explained by occlusion, and their words by shapley.",
+            "Leave method out.",
+        )
+    asked = question(predictor, value, target)
+    return parts.explained(predictor, asked, predictor.row(value), words=method != "occlusion")
 
 
 def question(predictor: Predictor, value: str | Row, target: str | None) -> Question:

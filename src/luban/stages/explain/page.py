@@ -56,16 +56,28 @@ def to_html(text: str, evidence: Evidence) -> str:
     most = max((abs(word.weight) for word in evidence.words), default=0.0) or 1.0
     pieces = "".join(_marked(segment, weight, weight / most) for segment, weight in to_text(text, evidence))
     best = ", ".join(f"{_word(word)} {word.weight:+.2f}" for word in evidence.top())
-    strongest = f"Most for it: {best}. " if best else "No word speaks for it. "
+    strongest = f"Most for it: {best}. " if best else "No word speaks for it. " if evidence.words else ""
     left = f"; not accounted for {evidence.gap:+.2f}" if abs(evidence.gap) >= SMALL else ""
+    said = "with nothing of the row" if evidence.parts and not evidence.words else "without any word"
     return (
         f'<meta charset="utf-8"><meta name="color-scheme" content="light dark">{STYLE}\n'
         f'<section class="luban-why"><p class="head">Why <b>{escape(evidence.target)}</b>: '
         f'<mark class="for strong" style="--s:.7">for</mark> &nbsp;'
-        f'<mark class="against strong" style="--s:.7">against</mark></p>\n<p>{pieces}</p>\n'
-        f'<p class="foot">{strongest}Score {evidence.score:.2f}; without any word {evidence.base_score:.2f}; '
+        f'<mark class="against strong" style="--s:.7">against</mark></p>\n<p>{pieces}</p>\n{_parts(evidence)}'
+        f'<p class="foot">{strongest}Score {evidence.score:.2f}; {said} {evidence.base_score:.2f}; '
         f"method {escape(evidence.method)}{left}.</p></section>\n"
     )
+
+
+def _parts(evidence: Evidence) -> str:
+    """What each kind of a row and each field counts for, one a line."""
+    most = max((abs(part.weight) for part in evidence.parts), default=0.0) or 1.0
+    lines = [
+        _marked(" ".join(filter(None, (part.name, part.value))), part.weight, part.weight / most)
+        + f" {part.weight:+.2f}"
+        for part in evidence.parts
+    ]
+    return f"<p>{'<br>'.join(lines)}</p>\n" if lines else ""
 
 
 def _word(word: WordWeight) -> str:

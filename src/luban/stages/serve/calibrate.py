@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from luban.config import ServeConfig
 from luban.cores import cores
@@ -142,10 +142,18 @@ def _sample(served: Served) -> list[Encoded]:
     """Rows of the lengths this model meets: its golden rows where it has some, made ones otherwise."""
     predictor = served.predictor
     golden = Folder.open(served.path, verify=False).golden() if served.path else []
-    made_up = [{"image": made(i)} for i in range(3)] if predictor.task.sees else []
-    rows = [g.row for g in golden] or made_up or [dict.fromkeys(served.inputs, text) for text in TEXTS]
+    rows = [g.row for g in golden] or _made_up(served)
     encoded = [predictor.task.encode(predictor.row(row), predictor.encoder) for row in rows]
     return [row for row in encoded if len(row.windows) == 1] or encoded
+
+
+def _made_up(served: Served) -> list[dict[str, Any]]:
+    """Rows for a folder that keeps none."""
+    if "image" in served.inputs:
+        return [{"image": made(i)} for i in range(3)]
+    if served.partial and "text" not in served.inputs:
+        return [{served.inputs[0]: i} for i in range(3)]
+    return [dict.fromkeys(served.inputs[:1] if served.partial else served.inputs, text) for text in TEXTS]
 
 
 def _alike(row: Encoded, count: int) -> list[Encoded]:

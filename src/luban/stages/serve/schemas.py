@@ -132,7 +132,8 @@ AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "shutting down"}}
 
 _ROW = {
     "type": "object",
-    "description": "a text a column; most models have one, 'text'; a picture as base64 or a data URL in 'image'",
+    "description": "a text a column; most models have one, 'text'; a picture as base64 or a data URL in 'image'; "
+    "fields of a row of several kinds by their names",
     "properties": {"text": {"type": "string"}},
 }
 _MANY = {

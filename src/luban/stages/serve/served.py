@@ -75,8 +75,16 @@ class Served:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns a client must send, each a text."""
-        return tuple(c.name for c in self.predictor.task.columns if c.required and not c.target) or ("text",)
+        """The columns a client must send, each a text; of rows of several kinds those it may send, any of them."""
+        task = self.predictor.task
+        if task.fuses:
+            return task.asks
+        return tuple(c.name for c in task.columns if c.required and not c.target) or ("text",)
+
+    @property
+    def partial(self) -> bool:
+        """Whether any of the inputs may be missing."""
+        return self.predictor.task.fuses
 
     @property
     def pictures(self) -> tuple[str, ...]:
@@ -86,4 +94,4 @@ class Served:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns a client may send."""
-        return tuple(c.name for c in self.predictor.task.columns if not c.target)
+        return self.predictor.task.asks

@@ -99,6 +99,7 @@ class Service:
         face = Face(
             name, served.fingerprint, served.task, served.labels, served.inputs, served.columns, running.sample,
             served.explain is not None, served.pictures, served.about,
+            served.partial,
         )  # fmt: skip
         engine = Engine(running, metrics, queue=config.queue, tokens=config.batch_tokens)
         return Live(served, face, engine, metrics)

@@ -26,7 +26,7 @@ class Question:
 class Face:
     """What a protocol may tell of a model. ``sample``: an answer of it, which shows the fields its answers have.
 
-    ``pictures``: those of its columns that hold pictures.
+    ``pictures``: those of its columns that hold pictures. ``partial``: any of the ``inputs`` may be missing.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Face:
     explains: bool = False
     pictures: tuple[str, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict)
+    partial: bool = False
 
     @property
     def version(self) -> str:

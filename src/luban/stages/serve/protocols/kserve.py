@@ -1,7 +1,8 @@
 """KServe's Open Inference Protocol, version 2, in JSON; the binary tensor extension is not spoken here.
 
-Each text column is a BYTES tensor of shape [n] or [n, 1]. Which outputs a model has is read off an answer of it:
-numbers return as FP32, texts as BYTES; several labels and entities as BYTES that hold JSON.
+Each column is a BYTES tensor of shape [n] or [n, 1]; a field is BYTES too, and missing where it is empty. Which outputs a
+model has is read off an answer of it: numbers return as FP32, texts as BYTES; several labels and entities as BYTES that hold
+JSON.
 Source: https://github.com/kserve/open-inference-protocol (inference_rest).
 """
 
@@ -42,9 +43,9 @@ def question(body: bytes, face: Face, limits: Limits) -> Question:
             raise refuse(
                 400, f"There is no input {name!r} to take (or it came twice).", f"Inputs: {', '.join(face.inputs)}."
             )
-        columns[name] = _pictures(tensor, limits) if name in face.pictures else _texts(tensor, limits)
+        columns[name] = _pictures(tensor, face, limits) if name in face.pictures else _texts(tensor, limits)
     missing = [name for name in face.inputs if name not in columns]
-    if missing:
+    if missing and not (face.partial and columns):
         raise refuse(400, f"The input {missing[0]!r} is missing.", f"Inputs: {', '.join(face.inputs)}.")
     if len({len(texts) for texts in columns.values()}) > 1:
         raise refuse(400, "The inputs have different numbers of rows.", "Each row has one text a column.")
@@ -189,9 +190,10 @@ def _texts(tensor: Mapping[str, Any], limits: Limits) -> list[str]:
     return flat
 
 
-def _pictures(tensor: Mapping[str, Any], limits: Limits) -> list[str]:
-    """Pictures in base64; the limit of the body is theirs."""
-    return [posted(item, i) for i, item in enumerate(_texts(tensor, replace(limits, text=limits.body)), start=1)]
+def _pictures(tensor: Mapping[str, Any], face: Face, limits: Limits) -> list[str]:
+    """Pictures in base64, empty where one may be missing and is; the limit of the body is theirs."""
+    sent = _texts(tensor, replace(limits, text=limits.body))
+    return [item if face.partial and not item else posted(item, i) for i, item in enumerate(sent, start=1)]
 
 
 def _wanted(value: Mapping[str, Any], face: Face) -> tuple[str, ...]:

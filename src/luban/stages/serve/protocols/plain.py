@@ -91,7 +91,8 @@ def _row(item: object, position: int, face: Face, limits: Limits) -> Mapping[str
     for name, value in item.items():
         if name not in face.pictures:
             check_text(value, position, limits)
-    return {name: posted(value, position) if name in face.pictures else value for name, value in item.items()}
+    sent = {name for name in face.pictures if not (face.partial and item.get(name) in (None, ""))}
+    return {name: posted(value, position) if name in sent else value for name, value in item.items()}
 
 
 def _check_keys(given: Mapping[str, Any], known: Sequence[str], whose: str) -> None:
