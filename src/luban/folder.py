@@ -132,9 +132,14 @@ def write_golden(path: Path, golden: Iterable[Golden]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write to a temporary name, flush to disk and rename."""
+    write_pieces(path, (text,))
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """The same for a text that is made while it is written."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf8", newline="\n") as file:
-        file.write(text)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -8,7 +8,7 @@ and NAME-onnx. Training that was interrupted goes on inside its step. This page 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 from luban import line
 from luban.config import OWN_TEXTS, EvaluateConfig, PrepareConfig, Project, Section, TrainConfig
 from luban.errors import ConfigError
-from luban.folder import Folder, check_alone, check_place, made_by, write_text
+from luban.folder import Folder, check_alone, check_place, made_by, write_pieces, write_text
 from luban.line import Made, Outcome, Step
 from luban.project import MODELS, SOURCES, exported, located, read
-from luban.records import Prepared, Reject, Rows, Watch, unwatched
+from luban.records import Prepared, Reject, Row, Rows, Watch, unwatched
+from luban.stored import SettingAside, stored, written_to
 from luban.tasks import TASKS
 
 INERT = {"threads", "memory", "log"}
@@ -286,24 +287,43 @@ def read_rows(out: Path) -> Prepared:
     """What `write_rows` wrote; raises `ConfigError` where it is incomplete."""
     try:
         about = json.loads((out / "prepared.json").read_text(encoding="utf8"))
-        parts: dict[str, Any] = {part: _read_lines(out / f"{part}.jsonl") for part in KEPT[:3]}
+        kept = _keeper(about)
+        parts: dict[str, Any] = {part: kept(_read_lines(out / f"{part}.jsonl")) for part in KEPT[:3]}
         for part in OPTIONAL:
             if (out / f"{part}.jsonl").is_file():
-                parts[part] = _read_lines(out / f"{part}.jsonl")
+                parts[part] = kept(_read_lines(out / f"{part}.jsonl"))
         if (out / "items.jsonl").is_file():
-            parts["items"] = _read_lines(out / "items.jsonl")
-        rejects = tuple(Reject(**reject) for reject in _read_lines(out / "rejects.jsonl"))
+            parts["items"] = kept(_read_lines(out / "items.jsonl"))
+        rejects = SettingAside()
+        for reject in _read_lines(out / "rejects.jsonl"):
+            rejects.add(Reject(**reject))
         replay = read_rows(out / "replay") if about.pop("replay", False) else None
-        return Prepared(rejects=rejects, replay=replay, **parts, **about)
+        return Prepared(rejects=rejects.rejects(), replay=replay, **parts, **about)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{out} cannot be read ({error}).", "It is written by the line.", f"Remove {out} and run again."
         ) from error
 
 
+def _keeper(about: Mapping[str, Any]) -> Callable[[Iterable[Row]], Rows]:
+    """How rows of these notes are kept: in Arrow; histories of users, which are read again and again, as they are."""
+    from luban.stages.prepare.rows import canonical_types
+
+    task = TASKS[about["task"]]
+    if task.recommends:
+        return list
+    questions = about["notes"].get("section", {}).get("questions", {})
+    types = canonical_types((task.asking(questions) if questions else task).named)
+    return lambda rows: stored(rows, types)
+
+
 def _write_lines(file: Path, objects: Iterable[Mapping[str, Any]]) -> None:
-    write_text(file, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects))
+    with written_to(file.parent, "Free some space, or choose another place for what the project makes."):
+        write_pieces(file, (json.dumps(item, ensure_ascii=False) + "\n" for item in objects))
 
 
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in file.read_text(encoding="utf8").split("\n") if text]
+def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf8", newline="\n") as lines:
+        for line in lines:
+            if line.rstrip("\n"):
+                yield json.loads(line)

@@ -6,7 +6,7 @@ Keywords are the options of `luban VERB --help`, which are the keys of luban.yam
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +29,7 @@ from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
 from luban.runtimes import RUNTIMES
 from luban.tasks import TASKS
+from luban.tasks.multi_task import kinds
 
 if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
@@ -118,7 +119,7 @@ class Labelled:
     source: str
     part: str
     rows: Rows
-    rejects: tuple[Reject, ...]
+    rejects: Sequence[Reject]
     columns: Mapping[str, str]
     train: Rows = ()
     "of a recommendation, the histories to learn from that stand in the same source: its baselines know them"
@@ -131,7 +132,7 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     """
     from luban.stages.prepare import part_of
 
-    found = loaded(config, model.manifest.task)
+    found = loaded(with_fields(model, asked_by(model, config)), model.manifest.task)
     part = next(
         (name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), ""
     )
@@ -144,14 +145,26 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     return Labelled(config.source, shown, found.parts[part].rows, found.parts[part].rejects, found.columns, beside)
 
 
+def asked_by(model: Folder, config: PrepareConfig) -> PrepareConfig:
+    """How rows for a model are read: its questions are asked, where it has several and no others are named."""
+    return config if config.questions else config.model_copy(update={"questions": kinds(model.manifest.settings)})
+
+
+def with_fields(model: Folder, config: PrepareConfig) -> PrepareConfig:
+    """How rows for a model are read: the fields it knows are looked for, where no others are named."""
+    named = config.numbers or config.categories
+    return config if named else config.model_copy(update=kind(model.manifest.task).reading(model.manifest.settings))
+
+
 def unlabelled(model: Folder, config: PrepareConfig) -> Iterator[dict[str, Any]]:
     """The rows of ``config.source`` to be answered, labels or not, each with its number (a picture: its file) as ``id``."""
     from luban.stages.prepare import load as read
 
-    found = read(config.source, kind(model.manifest.task), config=config, labelled=False)
+    found = read(config.source, kind(model.manifest.task), config=with_fields(model, config), labelled=False)
     for part in found.parts.values():
         for number, row in zip(part.lines, part.rows, strict=True):
-            yield {**row, "id": row["image"] if "image" in row and not is_data(row["image"]) else str(number)}
+            picture = row.get("image") if kind(model.manifest.task).sees else None
+            yield {**row, "id": picture if picture and not is_data(picture) else str(number)}
 
 
 def evaluate(model: Model, source: str | Path, *, watch: Watch = unwatched, **options: Any) -> Evaluation:
@@ -184,11 +197,15 @@ def judged(
     return evaluation
 
 
-def judge(folder: Folder, rows: Prepared, *, threads: int = 0, watch: Watch = unwatched) -> Evaluation:
-    """Score a model on those prepared rows it has not learnt from: the test part, else the valid part."""
+def judge(folder: Folder, rows: Prepared, *, threads: int = 0, start: str = "", watch: Watch = unwatched) -> Evaluation:
+    """Score a model on those prepared rows it has not learnt from: the test part, else the valid part.
+
+    ``start``: the model it was trained from, against which preferences are judged.
+    """
     from luban.stages.evaluate import evaluate as evaluated
 
-    config = EvaluateConfig.model_validate({"threads": threads})
+    reference = start if folder.task().prefers else ""
+    config = EvaluateConfig.model_validate({"threads": threads, "reference": reference})
     unseen = rows.test if len(rows.test) else rows.valid
     return evaluated(folder, unseen, config, watch=watch, rejects=len(rows.rejects), train_rows=rows.train)
 

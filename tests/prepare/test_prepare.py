@@ -127,8 +127,8 @@ def test_texts_are_cleaned_unless_told_otherwise(tmp_path: Path) -> None:
 
 
 def test_big_tables_go_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luban.stages.prepare.rows.IN_MEMORY", 100)
-    monkeypatch.setattr("luban.stages.prepare.rows.CHUNK_ROWS", 7)
+    monkeypatch.setattr("luban.stored.IN_MEMORY", 100)
+    monkeypatch.setattr("luban.stored.CHUNK_ROWS", 7)
     loaded = load(source(tmp_path, MANY), CLASSES)
     assert [row["text"] for row in loaded.parts["train"].rows] == [f"row {i} of them" for i in range(200)]
 

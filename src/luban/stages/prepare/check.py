@@ -15,9 +15,9 @@ from luban.config import PrepareConfig
 from luban.encoding import TextEncoder
 from luban.errors import counted
 from luban.personal import find
+from luban.preferences import swapped, with_answers
 from luban.records import Reject, Row, Rows, texts
 from luban.stages.prepare import duplicates
-from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text
 from luban.stages.prepare.interactions import Histories
 from luban.stages.prepare.interactions import read as histories
@@ -73,7 +73,7 @@ class Check:
     labels: Mapping[str, int]
     findings: tuple[Finding, ...]
     lengths: tuple[Lengths, ...]
-    rejects: tuple[Reject, ...]
+    rejects: Sequence[Reject]
     columns: Mapping[str, str]
     sample: tuple[Row, ...]
     whole: bool = False
@@ -114,7 +114,7 @@ def check(
 def of_interactions(found: Histories, source: str, task: str, encoder: TextEncoder | None) -> Check:
     """The check of who took what: what cannot be read, what says nothing, and what nothing is said of."""
     rows = {name: part.rows for name, part in found.parts.items()}
-    whole = list(each(rows.get("train", ())))
+    whole = list(rows.get("train", ()))
     findings = [*_unusable("train", Part([], rejects=found.rejects)), *_silent(found, whole)]
     return Check(
         source, task, {name: len(part) for name, part in rows.items()}, {}, tuple(findings),
@@ -125,9 +125,7 @@ def of_interactions(found: Histories, source: str, task: str, encoder: TextEncod
 
 def _silent(found: Histories, train: Rows) -> Iterator[Finding]:
     """Users, items and interactions that say nothing of what comes next."""
-    met = {
-        item for part in found.parts.values() for row in each(part.rows) for item in (*row["history"], row.get("item"))
-    }
+    met = {item for part in found.parts.values() for row in part.rows for item in (*row["history"], row.get("item"))}
     alone = sum(len(row["history"]) < 2 for row in train)
     cold = sum(row["item"] not in met for row in found.items)
     again = int(found.notes.get("taken", {}).get("again", 0))
@@ -146,11 +144,12 @@ def _silent(found: Histories, train: Rows) -> Iterator[Finding]:
 def examine(loaded: Loaded, *, encoder: TextEncoder | None = None) -> Check:
     """The check of rows that are loaded already."""
     parts = loaded.parts
-    keys = {name: [text_key(row) for row in each(part.rows)] for name, part in parts.items()}
+    keys = {name: [text_key(row) for row in part.rows] for name, part in parts.items()}
     findings: list[Finding] = []
     for name, part in parts.items():
         findings += _unusable(name, part)
-        findings += _copies(name, part, keys[name])
+        findings += _copies(name, part, with_answers(keys[name], part.rows))
+        findings += _swapped(name, part, keys[name])
         findings += _texts(name, part)
     first = next(iter(parts))
     main = "train" if "train" in parts else first
@@ -226,7 +225,7 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
         yield Finding("duplicate", "warning", message, len(copies), name, _lines(part, copies))
     first: dict[str, str] = {}
     clashes: dict[str, list[int]] = defaultdict(list)
-    for i, (key, row) in enumerate(zip(keys, each(part.rows), strict=True)):
+    for i, (key, row) in enumerate(zip(keys, part.rows, strict=True)):
         target = _shown(row)
         if first.setdefault(key, target) != target:
             clashes[key].append(i)
@@ -245,12 +244,20 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
         yield Finding("near-duplicate", "note", message, len(later), name, _lines(part, later), details)
 
 
+def _swapped(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
+    """Pairs of answers of which now one is preferred and now the other."""
+    found = swapped(keys, part.rows)
+    if found:
+        message = f"{counted(len(found), 'row')} in which the answer is preferred that another row rejects for the same one."
+        yield Finding("contradiction", "warning", message, len(found), name, _lines(part, found))
+
+
 def _texts(name: str, part: Part) -> Iterator[Finding]:
     """Texts that are damaged, hold personal data, or that cleaning would change."""
     damaged: list[int] = []
     dirty: list[int] = []
     personal: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(each(part.rows)):
+    for i, row in enumerate(part.rows):
         read = texts(row).values()
         damaged += [i] * any(is_damaged(text) for text in read)
         dirty += [i] * any(clean_text(text) != text for text in read)
@@ -330,7 +337,7 @@ def _unseen(parts: Mapping[str, Part]) -> Iterator[Finding]:
 
 
 def _lengths(name: str, rows: Rows, encoder: TextEncoder | None) -> Iterator[Lengths]:
-    read = ["".join(texts(row).values()) for row in each(rows)]
+    read = ["".join(texts(row).values()) for row in rows]
     if not any(read):
         return
     yield _length(name, "characters", [len(text) for text in read], 0)
@@ -353,7 +360,7 @@ def _length(name: str, unit: Literal["characters", "sub-words"], counts: Sequenc
 def _counts(rows: Rows) -> Counter[str]:
     """Rows by class (entity types for taggers), commonest first; nothing for numbers."""
     counts: Counter[str] = Counter()
-    for row in each(rows):
+    for row in rows:
         if "tags" in row:
             counts.update(tag[2:] for tag in row["tags"] if tag.startswith("B-"))
         if "labels" in row:

@@ -78,6 +78,9 @@ def recognise(
     if missing and not table.named:
         _by_content(table, wanted, found)
         missing = [column for column in wanted if column.required and column.name not in found]
+    answers = [column for column in wanted if column.target]
+    if answers and not any(column.required or column.name in found for column in answers):
+        missing = [column for column in answers if column.name != "targets"] or answers
     if missing:
         raise _missing(table, missing)
     return found
@@ -138,7 +141,7 @@ def _formed(table: Table, task: type[Task], found: dict[str, str], labelled: boo
     named = {column.name: column for column in task.columns}
     forms = [tuple(name for name in form if labelled or not named[name].target) for form in task.forms]
     for form in forms:
-        if all(name in found for name in form):
+        if form and all(name in found for name in form):
             options = {name: column for name, column in found.items() if named[name].option}
             return {name: found[name] for name in form} | options
     raise _missing(table, [named[name] for name in forms[-1] if name not in found])

@@ -19,8 +19,13 @@ PLACE = "images"
 
 
 def examined(row: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The row with its picture's place and ``hash``; raises `DataError` where it is not inside ``root``, or is broken."""
+    """The row with its picture's place and ``hash``; raises `DataError` where it is not inside ``root``, or is broken.
+
+    A row of several kinds may have no picture: both are then missing.
+    """
     source = row["image"]
+    if source is None:
+        return {**row, "hash": None}
     if not is_data(source):
         source = inside(root, source)
     opened(source)
@@ -46,7 +51,7 @@ def inside(root: Path, name: str) -> str:
 
 def brought(row: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """The row as it is written in ``out``: its picture copied there, under its hash, unless the row holds it itself."""
-    if "hash" not in row or is_data(row["image"]):
+    if row.get("hash") is None or is_data(row["image"]):
         return dict(row)
     file = Path(row["image"])
     copy = out / PLACE / f"{row['hash'][:32]}{file.suffix.lower()}"
@@ -58,4 +63,4 @@ def brought(row: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 def without_place(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row without the place its picture lies in, where its hash says all: copies are equal wherever they lie."""
-    return {name: value for name, value in row.items() if name != "image"} if "hash" in row else row
+    return {name: value for name, value in row.items() if name != "image"} if row.get("hash") else row

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+import numpy as np
 
 from luban.config import OWN_TEXTS, PrepareConfig
 from luban.errors import DataError
 from luban.records import Prepared, Reject, Row, Rows, texts
-from luban.stages.prepare.base import PARTS, Table, each
+from luban.stages.prepare.base import PARTS, Table
 from luban.stages.prepare.columns import is_known, recognise
+from luban.stages.prepare.fields import Wanted, fields_of
 from luban.stages.prepare.images import without_place
 from luban.stages.prepare.interactions import check_split, held_out, refuse_options
 from luban.stages.prepare.interactions import read as histories
-from luban.stages.prepare.rows import IN_MEMORY, Part, Reading, read_part
+from luban.stages.prepare.keys import NO_KEYS, among, firsts, keys_of
+from luban.stages.prepare.rows import Part, Reading, read_part
 from luban.stages.prepare.sources import open_source
-from luban.stages.prepare.split import split, text_key
+from luban.stages.prepare.split import split, text_keys
+from luban.stored import Joined, SettingAside, stored, take, together, written_to
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
@@ -38,8 +44,8 @@ class Loaded:
     "what can be recommended, where that is what the task does"
 
     @property
-    def rejects(self) -> tuple[Reject, ...]:
-        return tuple(reject for part in self.parts.values() for reject in part.rejects)
+    def rejects(self) -> Sequence[Reject]:
+        return together(*(part.rejects for part in self.parts.values()))
 
 
 def load(
@@ -57,8 +63,10 @@ def load(
     if task.recommends:
         found = histories(source, task, config, labelled=labelled)
         return Loaded(task.name, source, found.parts, found.columns, found.notes, len(found.parts) == 1, found.items)
+    task = task.asking(config.questions) if labelled or config.questions else task
     opened = open_source(source, is_known(task, config.columns))
-    how = Reading(task, config.columns, config.clean, config.strict, config.group, labelled)
+    fields = Wanted(config.numbers, config.categories)
+    how = Reading(task, config.columns, config.clean, config.strict, config.group, labelled, fields)
     parts: dict[str, Part] = {}
     columns: dict[str, str] = {}
     notes: dict[str, Any] = {"files": {}}
@@ -69,6 +77,7 @@ def load(
             continue
         read = _read(part, tables, how)
         columns = columns or dict(read[1])
+        how = replace(how, fields=Wanted.known(columns)) if task.fuses else how  # of the first part, which is train
         parts[part] = read[0]
         notes["files"] |= {part: [_about(table) for table in tables]}
     if opened.passed_over:
@@ -107,7 +116,7 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     if config.drop_duplicates:
         parts = {name: _unique(part, name, config.source) for name, part in parts.items()}
     parts = {name: _labelled(part, name, parts["train"]) for name, part in parts.items()}
-    rejects = tuple(reject for part in (*parts.values(), unlabelled) for reject in part.rejects)
+    rejects = together(*(part.rejects for part in (*parts.values(), unlabelled)))
     _learnable(parts["train"].rows, task, config.source)
     train, valid, test = _parted(parts, config)
     rows = {"train": len(train), "valid": len(valid), "test": len(test)}
@@ -118,8 +127,8 @@ def prepare(config: PrepareConfig, task: type[Task]) -> Prepared:
     told = fingerprint(train, valid, test, *(more for more in (unlabelled.rows, reading) if len(more)))
     replay = prepare(replayed(config), task) if config.replay else None
     return Prepared(
-        task.name, config.source, train, valid, test, (*rejects, *unread), loaded.columns, told, notes, unlabelled.rows, replay,
-        texts=reading,
+        task.name, config.source, train, valid, test, together(rejects, unread), loaded.columns, told, notes,
+        unlabelled.rows, replay, texts=reading,
     )  # fmt: skip
 
 
@@ -127,6 +136,8 @@ def _loaded(config: PrepareConfig, task: type[Task]) -> Loaded:
     """The parts of ``config.source``, those of ``valid`` and ``test`` in place; raises `DataError` without a train part."""
     loaded = load(config.source, task, config=config)
     parts, files = dict(loaded.parts), dict(loaded.notes["files"])
+    known = Wanted.known(loaded.columns)
+    config = config.model_copy(update={"numbers": known.numbers, "categories": known.categories})
     for name, source in (("valid", config.valid), ("test", config.test)):
         if source:
             other = load(source, task, config=config)
@@ -144,32 +155,39 @@ def _loaded(config: PrepareConfig, task: type[Task]) -> Loaded:
 
 def _notes(parts: Mapping[str, Part], split_up: tuple[Rows, Rows, Rows], config: PrepareConfig) -> dict[str, Any]:
     train, valid, test = split_up
+    known = text_keys(train)
     return {
         "sample": [dict(row) for row in _first(train, 3)],
         "cleaned": sum(part.cleaned for part in parts.values()),
         "nested": sum(part.inner for part in parts.values()),
-        "leaked": {name: len(leaked(train, rows)) for name, rows in (("valid", valid), ("test", test))},
+        "leaked": {name: int(among(text_keys(rows), known).sum()) for name, rows in (("valid", valid), ("test", test))},
         "section": config.model_dump(mode="json"),
     }
 
 
-def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> tuple[list[Row], tuple[Reject, ...]]:
+def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> tuple[Rows, Sequence[Reject]]:
     """The texts that the base reads before it learns, each once, and what could not be read.
 
     They are those of ``config.adapt``, or of the rows to learn from.
     """
     if not config.adapt:
         return [], ()
-    rejects: tuple[Reject, ...] = ()
     if config.adapt == OWN_TEXTS:
-        found = [text for rows in (train, unlabelled) for row in each(rows) for text in texts(row).values()]
-    else:
-        columns = {name: column for name, column in config.columns.items() if name == "text"}
-        reading = config.model_copy(update={"columns": columns, "group": ""})
-        loaded = load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)
-        rejects = loaded.rejects
-        found = [str(row["text"]) for row in each(_whole(loaded).rows)]
-    return [{"text": text} for text in dict.fromkeys(found)], rejects
+        return _each_once(Joined(train, unlabelled)), ()
+    columns = {name: column for name, column in config.columns.items() if name == "text"}
+    reading = config.model_copy(update={"columns": columns, "group": "", "questions": {}})
+    loaded = load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)
+    return _each_once(_whole(loaded).rows), loaded.rejects
+
+
+def _each_once(rows: Rows) -> Rows:
+    """Rows of ``text``: each text of the rows where it is first met."""
+
+    def found() -> Iterable[str]:
+        return (text for row in rows for text in texts(row).values())
+
+    first = firsts(keys_of(found()))
+    return stored({"text": text} for i, text in enumerate(found()) if first[i] == i)
 
 
 def _histories(config: PrepareConfig, task: type[Task]) -> Prepared:
@@ -206,7 +224,7 @@ def fingerprint(*parts: Rows) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(b"part\n")
-        for row in each(part):
+        for row in part:
             digest.update(
                 json.dumps(without_place(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
                 + b"\n"
@@ -219,9 +237,12 @@ def write_rejects(path: str | Path, rejects: Sequence[Reject]) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(
-        "".join(json.dumps(reject.as_json(), ensure_ascii=False) + "\n" for reject in rejects), encoding="utf8"
-    )
+    with (
+        written_to(path.parent, "Free some space, or write to another place."),
+        temporary.open("w", encoding="utf8") as file,
+    ):
+        for reject in rejects:
+            file.write(json.dumps(reject.as_json(), ensure_ascii=False) + "\n")
     temporary.replace(path)
     return path
 
@@ -232,12 +253,17 @@ def _read(part: str, tables: tuple[Table, ...], how: Reading) -> tuple[Part, dic
     for table in tables:
         try:
             columns = recognise(table, how.task, how.columns, labelled=how.labelled)
+            columns |= fields_of(table, columns, how.fields) if how.task.fuses else {}
         except DataError:
             if part != "test" or not how.labelled:
                 raise
             recognise(table, how.task, {}, labelled=False)
             reason = "the test part has no labels."
-            rejects = tuple(Reject(str(table.file), number, reason) for table in tables for number, _ in table.items())
+            unlabelled = SettingAside()
+            for table in tables:
+                for number, _ in table.items():
+                    unlabelled.add(Reject(str(table.file), number, reason))
+            rejects = unlabelled.rejects()
             return Part([], rejects=rejects, seen=len(rejects)), {}
         if how.group and how.group not in table.columns:
             raise DataError(
@@ -277,39 +303,45 @@ def _whole(loaded: Loaded) -> Part:
     parts = list(loaded.parts.values())
     if len(parts) == 1:
         return parts[0]
-    rows = [row for part in parts for row in each(part.rows)]
+    rows = Joined(*(part.rows for part in parts))
     return Part(rows, rejects=loaded.rejects, seen=sum(part.seen for part in parts))
 
 
 def _unique(part: Part, name: str, source: str) -> Part:
     """The part with later copies of a row (same text, same target) rejected."""
-    first: dict[str, int] = {}
-    keep: list[int] = []
-    rejects = list(part.rejects)
-    for i, row in enumerate(each(part.rows)):
-        key = json.dumps(without_place(row), ensure_ascii=False, sort_keys=True)
-        if first.setdefault(key, i) == i:
-            keep.append(i)
-        else:
-            reason = f"the same text and label as row {part.lines[first[key]]}."
-            rejects.append(
-                Reject(part.sources[0] if part.sources else source, part.lines[i], reason, content=key[:200])
-            )
-    groups = tuple(part.groups[i] for i in keep) if part.groups else ()
-    lines = type(part.lines)("q", [part.lines[i] for i in keep])
-    return replace(part, rows=take(part.rows, keep), lines=lines, groups=groups, rejects=tuple(rejects))
+    first = firsts(keys_of(_told(row) for row in part.rows))
+    kept = np.flatnonzero(first == np.arange(len(first)))
+    if len(kept) == len(first):
+        return part
+    file = part.sources[0] if part.sources else source
+    copies = SettingAside()
+    for i, row in enumerate(part.rows):
+        if first[i] != i:
+            reason = f"the same text and label as row {part.lines[first[i]]}."
+            copies.add(Reject(file, part.lines[i], reason, content=_told(row)[:200]))
+    groups = part.groups[:, kept] if part.groups.shape[1] else part.groups
+    lines = array("q", (part.lines[i] for i in kept))
+    return replace(
+        part, rows=take(part.rows, kept), lines=lines, groups=groups, rejects=together(part.rejects, copies.rejects())
+    )
+
+
+def _told(row: Row) -> str:
+    return json.dumps(without_place(row), ensure_ascii=False, sort_keys=True)
 
 
 def _labelled(part: Part, name: str, train: Part) -> Part:
     """A tagger's test part in which no word of any row is tagged was published without its tags: rejected whole."""
     if name != "test" or part is train or not len(part.rows) or "tags" not in part.rows[0]:
         return part
-    if len(part.rows) < 20 or any(tag != "O" for row in each(part.rows) for tag in row["tags"]):
+    if len(part.rows) < 20 or any(tag != "O" for row in part.rows for tag in row["tags"]):
         return part
     source = part.sources[0] if part.sources else ""
     reason = "no row of the test part has an entity: it was published without its tags."
-    rejects = [Reject(source, line, reason) for line in part.lines]
-    return replace(part, rows=[], groups=(), rejects=(*part.rejects, *rejects))
+    unlabelled = SettingAside()
+    for line in part.lines:
+        unlabelled.add(Reject(source, line, reason))
+    return replace(part, rows=[], groups=NO_KEYS, rejects=together(part.rejects, unlabelled.rejects()))
 
 
 def _learnable(rows: Rows, task: type[Task], source: str) -> None:
@@ -340,24 +372,5 @@ def _parted(parts: Mapping[str, Part], config: PrepareConfig) -> tuple[Rows, Row
     return rest, valid, test if test is not None else cut.pop(0) if cut else []
 
 
-def take(rows: Rows, indices: Sequence[int]) -> Rows:
-    """These rows as a table of their own (a view where they are many)."""
-    table = getattr(rows, "data", None)
-    if table is None:
-        return [rows[i] for i in indices]
-    if table.nbytes > IN_MEMORY:
-        return rows.select(indices)  # type: ignore[attr-defined,no-any-return]
-    import datasets
-    import pyarrow as pa
-
-    return cast(Rows, datasets.Dataset(table.table.take(pa.array(indices, type=pa.int64()))))
-
-
 def _first(rows: Rows, count: int) -> list[Row]:
     return [rows[i] for i in range(min(count, len(rows)))]
-
-
-def leaked(train: Rows, test: Rows) -> list[int]:
-    """Indices of the test rows whose normalised text stands in train."""
-    known = {text_key(row) for row in each(train)}
-    return [i for i, row in enumerate(each(test)) if text_key(row) in known]

@@ -1,29 +1,26 @@
-"""Raw records to canonical rows in Arrow: each is taken or rejected with a reason; memory stays bounded for big files.
-
-Rows are gathered in chunks; what exceeds `IN_MEMORY` bytes goes to a temporary file that is mapped, not read.
+"""Raw records to canonical rows in Arrow: each is taken or rejected with a reason; memory stays bounded for big files
+(`luban.stored`).
 """
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from luban.errors import DataError, counted
+from luban.gathered import CATEGORY, NUMBER
 from luban.records import Reject, Rows
 from luban.stages.prepare.base import MAX_LINE, Record, Table, rejected
 from luban.stages.prepare.clean import clean_text
 from luban.stages.prepare.columns import is_tagger
 from luban.stages.prepare.entities import entities_of
+from luban.stages.prepare.fields import ANY, Wanted
 from luban.stages.prepare.images import examined
+from luban.stages.prepare.keys import NO_KEYS, Keying, Keys
+from luban.stored import SettingAside, Storing
 from luban.tasks.base import Task
-
-CHUNK_ROWS, CHUNK_CHARACTERS = 5_000, 2**24
-IN_MEMORY = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +30,12 @@ class Part:
     rows: Rows
     lines: array[int] = field(default_factory=lambda: array("q"))
     sources: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    groups: Keys = field(default_factory=lambda: NO_KEYS)
+    "of the values of the column to group by; none where there is no such column"
     cleaned: int = 0
     inner: int = 0
     "entities left out because they stood inside another one"
-    rejects: tuple[Reject, ...] = ()
+    rejects: Sequence[Reject] = ()
     seen: int = 0
 
 
@@ -51,34 +49,35 @@ class Reading:
     strict: bool = True
     group: str = ""
     labelled: bool = True
+    fields: Wanted = ANY
 
 
 def read_part(tables: tuple[tuple[Table, Mapping[str, str]], ...], how: Reading) -> Part:
     """All rows of a part's tables (each with its recognised columns), in order; strict raises at the first bad one."""
-    store = _Store()
-    lines, groups, rejects = array("q"), [], []
+    store, rejects = Storing(known=canonical_types(how.task.named) | field_types(tables)), SettingAside()
+    lines, groups = array("q"), Keying()
     cleaned = inner = seen = 0
     for table, columns in tables:
         for number, record in table.items():
             seen += 1
             try:
                 row, changed, nested = _canonical(record, columns, how)
-                if how.task.sees:
+                if "image" in row:
                     row = examined(row, table.file if table.file.is_dir() else table.file.parent)
             except DataError as error:
                 placed = _named(error, columns).at(file=table.file, row=number)
                 if how.strict:
                     raise placed from error
                 raw = None if isinstance(record, DataError) else record
-                rejects.append(rejected(placed, number, raw))
+                rejects.add(rejected(placed, number, raw))
                 continue
             store.add(row)
             lines.append(number)
             cleaned, inner = cleaned + changed, inner + nested
             if how.group and isinstance(record, dict):
-                groups.append(str(record.get(how.group)))
+                groups.add(str(record.get(how.group)))
     names = tuple(str(table.file) for table, _ in tables)
-    return Part(store.rows(), lines, names, tuple(groups), cleaned, inner, tuple(rejects), seen)
+    return Part(store.rows(), lines, names, groups.keys(), cleaned, inner, rejects.rejects(), seen)
 
 
 def _canonical(record: Record | DataError, columns: Mapping[str, str], how: Reading) -> tuple[Record, bool, int]:
@@ -119,67 +118,23 @@ def _named(error: DataError, columns: Mapping[str, str]) -> DataError:
     )
 
 
-class _Store:
-    """Rows on their way into Arrow."""
-
-    def __init__(self) -> None:
-        self._held: list[Record] = []
-        self._characters = 0
-        self._batches: list[Any] = []
-        self._bytes = 0
-        self._schema: Any = None
-        self._writer: Any = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def add(self, row: Record) -> None:
-        self._held.append(row)
-        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
-        if len(self._held) >= CHUNK_ROWS or self._characters >= CHUNK_CHARACTERS:
-            self._flush()
-
-    def rows(self) -> Rows:
-        """Everything added, as a `datasets.Dataset`."""
-        import datasets
-        import pyarrow as pa
-
-        self._flush()
-        if self._writer is not None and self._folder is not None:
-            self._writer.close()
-            path = Path(self._folder.name) / "rows.arrow"
-            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-            dataset = datasets.Dataset(table)
-            weakref.finalize(dataset, self._folder.cleanup)
-            return cast(Rows, dataset)
-        table = pa.Table.from_batches(self._batches, self._schema) if self._schema is not None else pa.table({})
-        return cast(Rows, datasets.Dataset(table))
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        if not self._held:
-            return
-        self._schema = self._schema or _schema(self._held[0])
-        batch = pa.RecordBatch.from_pylist(self._held, self._schema)
-        self._held, self._characters = [], 0
-        self._bytes += batch.nbytes
-        self._batches.append(batch)
-        if self._writer is None and self._bytes > IN_MEMORY:
-            self._folder = tempfile.TemporaryDirectory(prefix="luban-rows-")
-            self._writer = pa.ipc.new_stream(str(Path(self._folder.name) / "rows.arrow"), self._schema)
-        if self._writer is not None:
-            for held in self._batches:
-                self._writer.write_batch(held)
-            self._batches = []
-
-
-def _schema(row: Record) -> Any:
-    """Arrow types of canonical rows; known for the columns whose first value may be an empty list."""
+def field_types(tables: Sequence[tuple[Table, Mapping[str, str]]]) -> dict[str, Any]:
+    """Arrow types of what may be missing in the first row: fields, and a text or picture beside them."""
     import pyarrow as pa
 
+    columns = {name for _, found in tables for name in found}
+    texts = {name for name in columns if name in ("text", "image") or name.startswith(CATEGORY)} | {"hash"}
+    return dict.fromkeys(texts, pa.string()) | {n: pa.float64() for n in columns if n.startswith(NUMBER)}
+
+
+def canonical_types(asked: Mapping[str, str]) -> dict[str, Any]:
+    """Arrow types of the columns whose first value may be an empty list, and of the answers to the questions that are
+    ``asked``, any of which may be missing in the first row."""
+    import pyarrow as pa
+
+    answers = {"label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64()}
     known = {name: pa.list_(pa.string()) for name in ("labels", "tags", "negatives", "passages")}
     known |= {"words": pa.list_(pa.list_(pa.int32()))}
     known |= {"answers": pa.list_(pa.struct([("text", pa.string()), ("start", pa.int64())]))}
-    kinds = {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
-    return pa.schema(
-        [(name, known.get(name) or kinds.get(type(value)) or pa.array([value]).type) for name, value in row.items()]
-    )
+    known["targets"] = pa.struct([(name, answers[kind]) for name, kind in asked.items()])
+    return known

@@ -8,15 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from luban.config import PrepareConfig
 from luban.errors import ConfigError
 from luban.personal import find, mask, stand_in
 from luban.records import TEXTS, Reject, Row, Rows
-from luban.stages.prepare.base import each
 from luban.stages.prepare.clean import clean_text, normalised
 from luban.stages.prepare.images import brought, without_place
+from luban.stages.prepare.keys import firsts, keys_of
 from luban.stages.prepare.line import Loaded, fingerprint, load, prepare, write_rejects
+from luban.stages.prepare.rows import Part
+from luban.stored import SettingAside, Stored, Storing, together, written_to
 from luban.tasks.base import Task
+
+ANSWERS = ("target", "chosen", "rejected")
+"columns of written answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Written:
     rows_in: int
     rows: Mapping[str, int]
     changed: int
-    rejects: tuple[Reject, ...]
+    rejects: Sequence[Reject]
     fingerprint: str
     files: tuple[str, ...]
     columns: Mapping[str, str]
@@ -110,8 +117,11 @@ def write_rows(path: Path, rows: Rows) -> Path:
     """Rows as JSON lines that luban reads back to the same rows; written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf8") as file:
-        for row in each(rows):
+    with (
+        written_to(path.parent, "Free some space, or write to another place."),
+        temporary.open("w", encoding="utf8") as file,
+    ):
+        for row in rows:
             file.write(json.dumps(brought(row, path.parent), ensure_ascii=False) + "\n")
     temporary.replace(path)
     return path
@@ -126,22 +136,14 @@ def _write(
     *,
     unique: bool = False,
 ) -> Written:
-    rejects = list(loaded.rejects)
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[str, Rows] = {}
+    rejects = [loaded.rejects]
     for name, part in loaded.parts.items():
-        first: dict[str, int] = {}
-        kept = parts.setdefault(name, [])
-        for i, raw in enumerate(each(part.rows)):
-            row = change(dict(raw))
-            changed += row != raw
-            line = part.lines[i]
-            key = _key(row)
-            if unique and first.setdefault(key, line) != line:
-                reason = f"the same text and label as row {first[key]}."
-                rejects.append(Reject(part.sources[0], line, reason, content=json.dumps(row, ensure_ascii=False)[:200]))
-            else:
-                kept.append(row)
-    files = _files(out, parts, rejects)
+        parts[name], copies, again = _changed(part, change, unique=unique)
+        rejects.append(copies)
+        changed += again
+    refused = together(*rejects)
+    files = _files(out, parts, refused)
     sample = tuple(row for rows in parts.values() for row in rows[:3])[:3]
     return Written(
         verb,
@@ -151,12 +153,30 @@ def _write(
         sum(part.seen for part in loaded.parts.values()),
         {name: len(rows) for name, rows in parts.items()},
         changed,
-        tuple(rejects),
+        refused,
         fingerprint(*parts.values()),
         files,
         loaded.columns,
         sample,
     )
+
+
+def _changed(
+    part: Part, change: Callable[[dict[str, Any]], dict[str, Any]], *, unique: bool
+) -> tuple[Rows, Sequence[Reject], int]:
+    """The rows of a part as they are after the change, the copies among them, and how many were changed."""
+    kept = Storing(part.rows.table.schema if isinstance(part.rows, Stored) else None)
+    copies, changed = SettingAside(), 0
+    first = firsts(keys_of(_key(change(dict(row))) for row in part.rows)) if unique else np.arange(len(part.rows))
+    for i, raw in enumerate(part.rows):
+        row = change(dict(raw))
+        changed += row != raw
+        if first[i] == i:
+            kept.add(row)
+            continue
+        reason = f"the same text and label as row {part.lines[first[i]]}."
+        copies.add(Reject(part.sources[0], part.lines[i], reason, content=json.dumps(row, ensure_ascii=False)[:200]))
+    return kept.rows(), copies.rejects(), changed
 
 
 def _files(out: Path, parts: Mapping[str, Rows], rejects: Sequence[Reject]) -> tuple[str, ...]:
@@ -167,19 +187,24 @@ def _files(out: Path, parts: Mapping[str, Rows], rejects: Sequence[Reject]) -> t
 
 
 def _key(row: Row) -> str:
-    texts = {name: normalised(value) if name in TEXTS else value for name, value in without_place(row).items()}
+    texts = {
+        name: normalised(value) if name in TEXTS and isinstance(value, str) else value
+        for name, value in without_place(row).items()
+    }
     return json.dumps(texts, ensure_ascii=False, sort_keys=True)
 
 
 def _each_text(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    return {name: change(value) if name in TEXTS else value for name, value in row.items()}
+    return {name: change(value) if name in TEXTS and isinstance(value, str) else value for name, value in row.items()}
 
 
 def _masked(row: dict[str, Any]) -> dict[str, Any]:
     """A row with personal data replaced, wherever it stands."""
     if "words" in row:
         return _masked_words(row)
-    masked = _each_text(row, mask)
+    masked = _each_text(row, mask) | {name: mask(row[name]) for name in ANSWERS if isinstance(row.get(name), str)}
+    if row.get("messages"):
+        masked["messages"] = [{**message, "content": mask(message["content"])} for message in row["messages"]]
     if "answers" in row:
         # An answer that began or ended inside of what was replaced is no piece of the text any more.
         places = [(one, masked["context"].find(mask(one["text"]))) for one in row["answers"]]
