@@ -23,7 +23,7 @@ from rich.text import Text
 
 from luban import project
 from luban.cli.frame import START, command, ending_on_signals
-from luban.cli.run import Walk, show_result
+from luban.cli.run import Steps, show_result
 from luban.cli.screen import ACCENT, Screen, seconds
 from luban.cli.tables import highlighted
 from luban.errors import BaseUnavailable, ConfigError, ServiceError, UnknownName
@@ -99,7 +99,7 @@ def demo(
         project.create("text-classifier", root, sample=name)
         (root / MARK).touch()
         config = project.read(root)
-        with Walk(screen) as watch:
+        with Steps(screen) as watch:
             outcomes = pipeline.run(config, root, language=screen.language, watch=watch)
     folder = root / config.out / f"{config.name}-{config.export.to}"
     show_result(screen, outcomes, root, commands=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -153,6 +154,34 @@ class Progressed:
 
     def _said(self) -> str:
         return "  ".join(filter(None, (self.loss, self.dev)))
+
+
+class Walk(ABC):
+    """Watches works that follow each other: ``begin`` puts up the bar of the next, ``close`` takes it away."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.inner: Progressed | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def __call__(self, event: object) -> None:
+        """Called with everything that happens."""
+
+    def begin(self, what: str) -> None:
+        """What is told from now on is told of this."""
+        self.inner = Progressed(self.screen, what).__enter__()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.inner is not None:
+            self.inner.__exit__(None, None, None)
+            self.inner = None
 
 
 def peak_bytes() -> int:

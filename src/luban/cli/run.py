@@ -12,7 +12,7 @@ from rich.text import Text
 from luban import project
 from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
-from luban.cli.progress import Progressed
+from luban.cli.progress import Walk
 from luban.cli.screen import Screen, seconds
 from luban.cli.tables import class_table, comparison, show_rows, speed_line
 from luban.units import size
@@ -47,7 +47,7 @@ def run(
     file = project.located(path)
     config = project.read(file, settings)
     screen.title(screen.word("line", name=config.name))
-    with Walk(screen) as watch:
+    with Steps(screen) as watch:
         outcomes = pipeline.run(config, file.parent, dry_run=dry_run, language=screen.language, watch=watch)
     if not dry_run:
         show_result(screen, outcomes, file.parent)
@@ -65,18 +65,8 @@ def told(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return project.NAME, list(arguments)
 
 
-class Walk:
+class Steps(Walk):
     """Watches the line: a headline a step, a bar inside it, one line when it is done."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.inner: Progressed | None = None
-
-    def __enter__(self) -> Walk:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def __call__(self, event: object) -> None:
         """Called with everything that happens on the line."""
@@ -84,7 +74,7 @@ class Walk:
 
         if isinstance(event, Begun):
             self.screen.note(f"▸ {self.screen.word(event.name)}: {reason(self.screen, event.why)}")
-            self.inner = Progressed(self.screen, self.screen.word(event.name)).__enter__()
+            self.begin(self.screen.word(event.name))
         elif isinstance(event, Outcome):
             compared = self.inner.compared() if self.inner is not None else ()
             self.close()
@@ -94,12 +84,6 @@ class Walk:
                 show_rows(self.screen, event.facts)
         elif self.inner is not None:
             self.inner(event)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.inner is not None:
-            self.inner.__exit__(None, None, None)
-            self.inner = None
 
 
 def outcome_line(screen: Screen, outcome: Outcome) -> Text:

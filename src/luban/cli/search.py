@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from luban.cli.frame import SOURCE, STAGES, TASK, command
-from luban.cli.progress import Progressed
+from luban.cli.progress import Walk
 from luban.cli.screen import Screen, bar, seconds, table
 from luban.cli.tables import show_rows
 from luban.config import PrepareConfig, SearchConfig, TrainConfig
@@ -50,7 +50,7 @@ def search(
     rows = verbs.prepare(reading, task)
     show_rows(screen, understood(rows))
     try:
-        with Walk(screen) as watch:
+        with Trials(screen) as watch:
             found = searching.sought(rows, reading, train.model_copy(update={"task": task}), search, out, watch=watch)
     except KeyboardInterrupt:
         screen.note(screen.word("search_go_on", command=shlex.join(["luban", *sys.argv[1:]])), style="yellow")
@@ -66,18 +66,8 @@ def search(
     return found.as_json()
 
 
-class Walk:
+class Trials(Walk):
     """Watches a search: a line when a trial begins and one when it ended, a bar inside it."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.inner: Progressed | None = None
-
-    def __enter__(self) -> Walk:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def __call__(self, event: object) -> None:
         """Called with everything that happens in the search."""
@@ -85,7 +75,7 @@ class Walk:
 
         if isinstance(event, Trying):
             self.screen.note(f"▸ {self.begun(event)}")
-            self.inner = Progressed(self.screen, self.screen.word("trial", number=event.number)).__enter__()
+            self.begin(self.screen.word("trial", number=event.number))
         elif isinstance(event, Ended):
             self.close()
             self.screen.note(f"  {outcome(self.screen, event.trial)}", style="")
@@ -99,12 +89,6 @@ class Walk:
         told += [word("best_so_far", score=f"{event.best:.4f}")] if event.best is not None else []
         told += [f"{word('left')} {seconds(max(0.0, event.left))}"] if event.left is not None else []
         return f"{' · '.join(told)}: {word('own_settings') if event.usual else settings(event.values)}"
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.inner is not None:
-            self.inner.__exit__(None, None, None)
-            self.inner = None
 
 
 def settings(values: Mapping[str, Any]) -> str:
