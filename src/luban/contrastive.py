@@ -38,6 +38,21 @@ def cosent(left: Tensor, right: Tensor, scores: Tensor, *, temperature: float) -
     return torch.logsumexp(torch.cat([gaps.new_zeros(1), gaps[wrong_way]]), dim=0)
 
 
+def supervised_contrast(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
+    """Mean over (b, d) vectors of length 1 of how little each prefers those of its own class (b,) to all others.
+
+    The loss L_out of Khosla et al. 2020, equation 2; a vector that is alone in its class does not count.
+    """
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    alike = (classes[:, None] == classes[None, :]) & ~itself
+    similar = (vectors @ vectors.T / temperature).masked_fill(itself, float("-inf"))
+    chosen = (similar - similar.logsumexp(dim=1, keepdim=True)).masked_fill(~alike, 0.0)
+    partners = alike.sum(1)
+    counted = partners > 0
+    loss: Tensor = -(chosen.sum(1)[counted] / partners[counted]).sum() / counted.sum().clamp_min(1)
+    return loss
+
+
 def first_of(scores: Tensor, targets: Tensor) -> Tensor:
     """Listwise cross-entropy: each list's right candidates (1) among all (0 or 1); (b,) losses.
 

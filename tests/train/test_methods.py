@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from luban.contrastive import supervised_contrast
 from luban.errors import ConfigError, UnknownName
 from luban.outputs import sentence_vectors
 from luban.stages.train import train
 from luban.stages.train.material import Material, encode
 from luban.stages.train.methods import METHODS
-from luban.stages.train.methods.contrastive import attract, batches_of_classes, supervised_contrast
+from luban.stages.train.methods.contrastive import attract, batches_of_classes, vectors_of
 from luban.stages.train.methods.freeze import frozen
 from luban.stages.train.methods.prototypes import set_means
 from luban.stages.train.model import build
@@ -120,6 +121,16 @@ def test_batches_hold_several_texts_of_each_class_whatever_the_number_of_rows(tm
     classes = [int(material.examples[i].target) for i in batch]
     assert len(batch) == len(set(batch))
     assert all(classes.count(label) >= 2 for label in set(classes))
+
+
+def test_rows_read_a_few_at_a_time_have_the_vectors_of_rows_read_together(tmp_path: Path) -> None:
+    model, material = built(tmp_path)
+    rows = list(range(20))
+    feed = collated(model, material.examples, 0)
+    with torch.no_grad():
+        inputs = feed(rows)
+        together = sentence_vectors(model.bert(**inputs).last_hidden_state, inputs["attention_mask"], "mean")
+        assert torch.allclose(vectors_of(model.bert, feed, rows, "mean"), together, atol=1e-5)
 
 
 def test_contrastive_steps_bring_the_texts_of_a_class_together(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from luban.config import TrainConfig
+from luban.contrastive import supervised_contrast
 from luban.outputs import sentence_vectors
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained
 from luban.stages.train.methods.freeze import frozen
 from luban.tasks import TASKS
-from luban.training import Example, collated, multiplies_bf16, rate_factor
+from luban.training import Example, Feed, collated, multiplies_bf16, rate_factor
 
 STEPS = 100
 RATE = 2e-5
@@ -28,6 +29,8 @@ CLASSES, TEXTS = 32, 2
 "classes of a batch, and texts of each"
 TEMPERATURE = 0.1
 "of the similarities: Khosla et al."
+TOGETHER = 16
+"rows of a batch that are padded to one length"
 
 
 class Contrastive(Method):
@@ -39,7 +42,7 @@ class Contrastive(Method):
     def refused(cls, config: TrainConfig, task: str) -> str:
         if task == "text-classification":
             return ""
-        if TASKS[task].sees:
+        if TASKS[task].sees or TASKS[task].fuses:
             return super().refused(config, task)
         return f"Contrastive training brings texts of one class together, and rows of {task} have no one class."
 
@@ -56,17 +59,17 @@ def attract(model: nn.Module, examples: Sequence[Example], pad_id: int, *, pooli
     """Train the encoder of a classifier so that examples of one class are alike; its head is not touched."""
     encoder = getattr(model, str(model.base_model_prefix))
     feed = collated(model, examples, pad_id)
-    steps = config.contrast_steps or STEPS
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=RATE, weight_decay=config.decay, fused=True)
+    device = next(encoder.parameters()).device
+    steps, rate = config.contrast_steps or STEPS, config.rate or RATE
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=config.decay, fused=True)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16())
     encoder.train()
     for done, rows in zip(range(steps), batches_of_classes(examples, seed=config.seed), strict=False):
-        optimiser.param_groups[0]["lr"] = (config.rate or RATE) * rate_factor(done, steps, config.warmup)
-        inputs = feed(rows)
-        with torch.autocast(inputs["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
-            states = encoder(**inputs).last_hidden_state
-        vectors = sentence_vectors(states.float(), inputs["attention_mask"], pooling)
-        classes = torch.tensor([int(examples[i].target) for i in rows], device=vectors.device)
+        optimiser.param_groups[0]["lr"] = rate * rate_factor(done, steps, config.warmup)
+        rows.sort(key=lambda i: examples[i].window.length)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            vectors = vectors_of(encoder, feed, rows, pooling)
+        classes = torch.tensor([int(examples[i].target) for i in rows], device=device)
         supervised_contrast(vectors, classes, TEMPERATURE).backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), config.clip)
         optimiser.step()
@@ -74,19 +77,14 @@ def attract(model: nn.Module, examples: Sequence[Example], pad_id: int, *, pooli
     encoder.eval()
 
 
-def supervised_contrast(vectors: Tensor, classes: Tensor, temperature: float) -> Tensor:
-    """Mean over (b, d) vectors of length 1 of how little each prefers those of its own class (b,) to all others.
-
-    The loss L_out of Khosla et al. 2020, equation 2; a vector that is alone in its class does not count.
-    """
-    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-    alike = (classes[:, None] == classes[None, :]) & ~itself
-    similar = (vectors @ vectors.T / temperature).masked_fill(itself, float("-inf"))
-    chosen = (similar - similar.logsumexp(dim=1, keepdim=True)).masked_fill(~alike, 0.0)
-    partners = alike.sum(1)
-    counted = partners > 0
-    loss: Tensor = -(chosen.sum(1)[counted] / partners[counted]).sum() / counted.sum().clamp_min(1)
-    return loss
+def vectors_of(encoder: nn.Module, feed: Feed, rows: Sequence[int], pooling: str) -> Tensor:
+    """The (b, d) vectors of these rows, read a few at a time: rows in order of length are hardly padded so."""
+    vectors = []
+    for first in range(0, len(rows), TOGETHER):
+        inputs = feed(rows[first : first + TOGETHER])
+        states = encoder(**inputs).last_hidden_state
+        vectors.append(sentence_vectors(states.float(), inputs["attention_mask"], pooling))
+    return torch.cat(vectors)
 
 
 def batches_of_classes(examples: Sequence[Example], *, seed: int) -> Iterator[list[int]]:
