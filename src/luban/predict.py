@@ -145,7 +145,7 @@ class Predictor:
 
     def _decoder(self) -> Decoder:
         """What reads a prompt and goes on from it."""
-        return self.runtime.decoder(self.task.begin)
+        return self.runtime.decoder(self.task.settings.get("begin", ()))
 
     def _likely(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """What the model says of the right answers, a few rows at a time: there is a logit for each word of the vocabulary."""

@@ -299,7 +299,7 @@ class TaskContract:
     def test_an_answer_survives_json(self) -> None:
         task, rows = self.fitted()
         encoded = task.encode(rows[0], self.encoder())
-        width = [(w.length, task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
+        width = [(w.answers, task.outputs) if task.tags_words else (task.outputs,) for w in encoded.windows]
         answer = task.decode(encoded, [np.zeros(shape, dtype=np.float32) for shape in width])
         assert isinstance(answer, Prediction)
         assert json.loads(json.dumps(answer.as_json())) == answer.as_json()
@@ -313,7 +313,7 @@ class TaskContract:
         encoded = [task.encode(row, self.encoder()) for row in rows]
         examples = [Example(e.windows[0], task.targets(r, e)[0], 1.0) for r, e in zip(rows, encoded, strict=True)]
         targets = torch.from_numpy(padded_targets(examples))
-        longest = max(example.window.length for example in examples)
+        longest = max(example.window.answers for example in examples) if task.tags_words else 1
         answers = sum(len(one.apart) or 1 for one in encoded)
         shape = (answers, longest, task.outputs) if task.tags_words else (answers, task.outputs)
         # Not zeros: vectors of nothing are alike in every direction.

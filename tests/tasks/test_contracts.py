@@ -16,6 +16,7 @@ from luban.tasks.extractive_qa import ExtractiveQA
 from luban.tasks.image_classification import ImageClassification
 from luban.tasks.intent_and_slots import IntentAndSlots
 from luban.tasks.multi_label_classification import MultiLabelClassification
+from luban.tasks.multi_task import MultiTask
 from luban.tasks.recommendation import Recommendation
 from luban.tasks.rerank import Rerank
 from luban.tasks.text_classification import TextClassification
@@ -152,6 +153,25 @@ class TestRecommendation(TaskContract):
         return [np.eye(len(self.rows), dtype=np.float32)[task.shop.catalogue.index[row["item"]]] * 20.0]
 
 
+class TestMultiTask(TaskContract):
+    task = MultiTask
+    rows = SAMPLES["multi-task"]
+
+    def perfect(self, task: Task, target: Any) -> Any:
+        """Of each question: its class, a yes or no for each label, or its number; nothing where the row does not say."""
+        assert isinstance(task, MultiTask)
+        logits, told = np.zeros(task.outputs, dtype=np.float32), list(target)
+        for question, part in zip(task.questions, task.parts, strict=True):
+            own, told = np.array(told[: question.slots]), told[question.slots :]
+            if np.isnan(own).any():
+                continue
+            if question.kind == "label":
+                logits[part.begin + int(own[0])] = 20.0
+            else:
+                logits[part.begin : part.end] = own * 40.0 - 20.0 if question.kind == "labels" else own
+        return logits
+
+
 def test_the_table_of_tasks_is_known() -> None:
     assert list(TASKS) == [
         "text-classification",
@@ -160,8 +180,10 @@ def test_the_table_of_tasks_is_known() -> None:
         "text-pair",
         "token-classification",
         "intent-and-slots",
+        "multi-task",
         "extractive-qa",
         "text-generation",
+        "text-to-text",
         "embedding",
         "rerank",
         "recommendation",

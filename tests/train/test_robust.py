@@ -33,6 +33,7 @@ from luban.stages.train.objectives.reshaped import Reshaped
 from luban.stages.train.objectives.rules import ANSWERS, OPTIONS, check
 from luban.stages.train.recipe import schedule
 from luban.stages.train.weights import balanced
+from luban.tasks.text_classification import TextClassification
 from luban.training import Learner, Objective, Part, TaskLoss, collated
 from tests.train.rows import base, config, prepared
 
@@ -266,7 +267,8 @@ def test_r_drop_with_dropout_adds_how_far_two_passes_are_apart(tmp_path: Path) -
     part, losses = one._part(range(8)), []
     for weight in (0.0, 5.0):
         torch.manual_seed(1)
-        losses.append(float(RDrop(one.objective, weight=weight).loss(one.model, part).detach()))
+        both = RDrop(one.objective, task=TextClassification(), weight=weight)
+        losses.append(float(both.loss(one.model, part).detach()))
     torch.manual_seed(1)
     first, second = (one.objective.logits(one.model, part) for _ in range(2))
     assert losses[1] - losses[0] == pytest.approx(5.0 * float(apart(first, second, part).detach()), rel=1e-4)
@@ -301,7 +303,7 @@ def test_focal_loss_with_gamma_0_is_the_cross_entropy(task: str, smoothing: floa
     logits, part = random_part(task)
     plain = TaskLoss(fitted(task, tmp_path), smoothing=smoothing)
     torch.testing.assert_close(
-        Reshaped(plain, focal(0.0), smoothing=smoothing).of(logits, part), plain.of(logits, part)
+        Reshaped(plain, focal(0.0), task=plain.task, smoothing=smoothing).of(logits, part), plain.of(logits, part)
     )
 
 
@@ -309,7 +311,7 @@ def test_focal_loss_with_gamma_0_is_the_cross_entropy(task: str, smoothing: floa
 def test_generalised_cross_entropy_tends_to_the_cross_entropy(task: str, tmp_path: Path) -> None:
     logits, part = random_part(task)
     plain = TaskLoss(fitted(task, tmp_path))
-    got = Reshaped(plain, generalised(1e-4), smoothing=0.0).of(logits, part)
+    got = Reshaped(plain, generalised(1e-4), task=plain.task, smoothing=0.0).of(logits, part)
     torch.testing.assert_close(got, plain.of(logits, part), rtol=1e-3, atol=0)
 
 

@@ -10,6 +10,8 @@ SHOWN = 3
 
 def answer_line(answer: Prediction) -> str:
     """``refund  0.97``, ``a, b``, ``[Berlin](place)``, ``3.52``: whatever the task answers."""
+    if answer.answers is not None:
+        return " · ".join(f"{name} {answer_line(one)}" for name, one in answer.answers.items())
     if answer.items is not None:
         return "  ".join(f"{one.text} {one.score:.3f}" for one in answer.items[:SHOWN]) or "–"
     if answer.text is not None:

@@ -263,6 +263,11 @@ class Task(ABC):
         return tuple(column.name for column in self.columns if not column.target)
 
     @classmethod
+    def reading(cls, settings: Row) -> dict[str, Any]:
+        """Options of `PrepareConfig` by which rows for a trained model are read, from its ``settings``."""
+        return {}
+
+    @classmethod
     def reader(cls, folder: Path, settings: Row, *, limit: int | None = None) -> Any:
         """What encodes the rows, from a folder's files and the task's ``settings``; ``limit``: longest window in sub-words."""
         return TextEncoder.open(folder, limit=limit)
@@ -317,11 +322,6 @@ class Task(ABC):
     def ends(self) -> frozenset[int]:
         """The ids after which nothing more is written."""
         return frozenset(self.settings.get("ends", ()))
-
-    @property
-    def begin(self) -> tuple[int, ...]:
-        """The ids that a decoder beside an encoder is fed before it writes; none where one model reads and goes on."""
-        return tuple(self.settings.get("begin", ()))
 
     def model_config(self) -> dict[str, Any]:
         """Entries of the transformers config that make its class fit this task."""

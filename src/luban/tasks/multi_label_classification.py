@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded, TextEncoder
-from luban.errors import DataError
 from luban.metrics.classification import multilabel_f1
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
@@ -17,7 +16,9 @@ from luban.tasks.base import (
     Column,
     Floats,
     Task,
+    labels_in,
     required_text,
+    several_loss,
     stitched,
     two_classes,
     unknown_label,
@@ -33,7 +34,6 @@ LABELS = Column(
     ("tags", "categories", "topics", "label"),
     target=True,
 )
-SEPARATORS = "|,;，；、"
 
 
 class MultiLabelClassification(Task):
@@ -47,7 +47,7 @@ class MultiLabelClassification(Task):
     @classmethod
     def parse(cls, record: Row, *, labelled: bool = True) -> dict[str, Any]:
         row: dict[str, Any] = {"text": required_text(record, "text")}
-        return row | {"labels": _labels(record.get("labels"))} if labelled else row
+        return row | {"labels": labels_in(record, "labels")} if labelled else row
 
     @classmethod
     def fit(cls, rows: Rows) -> Self:
@@ -86,28 +86,7 @@ class MultiLabelClassification(Task):
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
     ) -> torch.Tensor:
-        from torch.nn.functional import binary_cross_entropy_with_logits
-
-        soft = targets * (1.0 - smoothing) + smoothing / 2
-        losses = binary_cross_entropy_with_logits(logits, soft, reduction="none")
-        # Summed over classes, not averaged: with many classes an average drowns the few positives.
-        return (losses.sum(-1) * weights).sum()
+        return several_loss(logits, targets, weights, smoothing)
 
     def model_config(self) -> dict[str, Any]:
         return super().model_config() | {"problem_type": "multi_label_classification"}
-
-
-def _labels(value: object) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, str):
-        cut = next((mark for mark in SEPARATORS if mark in value), None)
-        value = value.split(cut) if cut else [value]
-    if not isinstance(value, list | tuple):
-        raise DataError(
-            f"{value!r} is no list of labels.",
-            "Labels are a list, or text joined by | or comma.",
-            "Mend the row.",
-            column="labels",
-        )
-    return sorted({str(label).strip() for label in value if str(label).strip()})

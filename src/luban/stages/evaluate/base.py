@@ -84,13 +84,27 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Aspect:
+    """What there is to show of one question of several; the fields are those of `View`, ``wrong`` counts its mistakes."""
+
+    kind: str
+    rows: int
+    wrong: int
+    table: tuple[ClassScore, ...] = ()
+    averages: tuple[ClassScore, ...] = ()
+    confusion: Confusion | None = None
+    reliability: Reliability | None = None
+    points: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """How the answers of one kind compare with gold.
 
     ``rows``: their number. ``statistic``: scores of resampled rows, ``shares``: those of them that are the share of
     ``right``, the (n,) rows answered wholly right, None where that has no meaning. ``slice_score``: the score of slices
     by length. ``mistakes``: worst first. ``points``: (gold, answer) of values. ``extra``: scores too slow to resample.
-    ``naive``: the token-level weighted F1 that counts every O.
+    ``naive``: the token-level weighted F1 that counts every O. ``aspects``: what there is to show question by question.
     """
 
     kind: str
@@ -107,6 +121,7 @@ class View:
     points: tuple[tuple[float, float], ...] = ()
     extra: Mapping[str, float] = field(default_factory=dict)
     naive: float | None = None
+    aspects: Mapping[str, Aspect] = field(default_factory=dict)
 
 
 class Look(Protocol):

@@ -19,7 +19,9 @@ from luban.metrics.intervals import intervals, observed, within
 from luban.pictures import thumbnail
 from luban.predict import Predictor
 from luban.records import Row, Rows, Watch, unwatched
-from luban.stages.evaluate.base import Confusion, Mistake, Reliability, Slice, View
+from luban.stages.evaluate.base import Aspect, Confusion, Mistake, Reliability, Slice, View
+from luban.stages.evaluate.kinds import Kinds, by_kinds
+from luban.stages.evaluate.pairs import against
 from luban.stages.evaluate.recommend import beside
 from luban.stages.evaluate.speed import answer_all, machine
 from luban.stages.evaluate.unknown import Unknown, unknown_labels
@@ -50,8 +52,8 @@ class Evaluation:
     ``kind``: which `Prediction` field was scored. ``wrong``: how many rows have a mistake, the worst in ``mistakes``.
     ``slice_score``: what ``slices`` by length are scored with. ``naive``: the token-level weighted F1 that counts every
     O; never to be shown without ``entity_f1``. ``history``: points of the training run. ``unseen``: None unless
-    training rows were given. ``unknown``: gold labels the model was never taught. ``seconds`` and ``rows_per_second``:
-    all rows in batches. ``latency_ms``: one row at a time.
+    training rows were given. ``kinds``: scores by what there is of rows of several kinds. ``aspects``: what there is to show of each of several questions. ``unknown``: gold labels the
+    model was never taught. ``seconds`` and ``rows_per_second``: all rows in batches. ``latency_ms``: one row at a time.
     """
 
     task: str
@@ -81,6 +83,8 @@ class Evaluation:
     wrong: int = 0
     naive: float | None = None
     unseen: Unseen | None = None
+    aspects: Mapping[str, Aspect] = field(default_factory=dict)
+    kinds: tuple[Kinds, ...] = ()
     unknown: Unknown = field(default_factory=lambda: Unknown(0, {}))
     history: tuple[Mapping[str, Any], ...] = ()
 
@@ -91,6 +95,8 @@ class Evaluation:
         out |= {"scores": dict(self.scores), "latency_ms": dict(self.latency_ms)}
         out["unknown_labels"] = asdict(self.unknown)
         out["intervals"] = {name: list(interval) for name, interval in self.intervals.items()}
+        if self.kinds:
+            out["kinds"] = [asdict(one) for one in self.kinds]
         if self.unseen is not None:
             out["unseen"] = asdict(self.unseen)
         return out
@@ -120,6 +126,7 @@ def evaluate(
         raise no_rows()
     predictor = Predictor.open(folder, threads=config.threads or None, stage="evaluate")
     predictions, cost = answer_all(predictor, rows, watch)
+    predictions = against(predictor, rows, predictions, config)
     view = view_of(rows, predictions, folder.manifest.labels)
     if isinstance(predictor.task, Recommendation):
         view = beside(view, predictor.task, rows, train_rows or ())
@@ -141,6 +148,7 @@ def evaluate(
         peak_bytes=cost.peak_bytes,
         machine=machine(config.threads),
         slices=slices(view, [p.tokens for p in predictions], seed=config.seed),
+        kinds=by_kinds(view, rows, seed=config.seed) if predictor.task.fuses else (),
         unseen=None if train_rows is None else within_unseen(view, unseen_places(rows, train_rows), config),
         unknown=unknown_labels(rows, folder.manifest.labels),
         history=history(folder),
@@ -155,7 +163,7 @@ def headline(task: Task, view: View) -> str:
 
 def shown(view: View, worst: int) -> dict[str, Any]:
     """The fields of an `Evaluation` that are the view's own, with the ``worst`` mistakes."""
-    names = ("kind", "rows", "slice_score", "table", "averages", "confusion", "reliability", "points", "naive")
+    names = ("kind", "rows", "slice_score", "table", "averages", "confusion", "reliability", "points", "naive", "aspects")
     own = {name: getattr(view, name) for name in names}
     return own | {"mistakes": view.mistakes[:worst], "wrong": len(view.mistakes)}
 
@@ -164,7 +172,8 @@ def with_pictures(mistakes: Sequence[Mistake], rows: Rows) -> tuple[Mistake, ...
     """The mistakes, each with a small copy of its picture where the rows are pictures."""
     if not mistakes or "image" not in rows[0]:
         return tuple(mistakes)
-    return tuple(replace(one, picture=thumbnail(str(rows[one.row - 1]["image"]))) for one in mistakes)
+    seen = {one.row: rows[one.row - 1].get("image") for one in mistakes}
+    return tuple(replace(one, picture=thumbnail(str(seen[one.row]))) if seen[one.row] else one for one in mistakes)
 
 
 def all_scores(own: Mapping[str, float], view: View) -> dict[str, float]:

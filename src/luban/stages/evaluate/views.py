@@ -12,6 +12,7 @@ from luban.stages.evaluate.base import View
 VIEWS = Registry(
     "view",
     {
+        "answers": "luban.stages.evaluate.questions:look",
         "intent": "luban.stages.evaluate.intent:look",
         "entities": "luban.stages.evaluate.tags:look",
         "answer": "luban.stages.evaluate.answer:look",

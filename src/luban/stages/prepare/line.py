@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from luban.config import OWN_TEXTS, PrepareConfig
-from luban.errors import DataError
+from luban.errors import ConfigError, DataError
 from luban.records import Prepared, Reject, Row, Rows, texts
 from luban.stages.prepare.base import PARTS, Table
 from luban.stages.prepare.columns import is_known, recognise
@@ -64,6 +64,12 @@ def load(
         found = histories(source, task, config, labelled=labelled)
         return Loaded(task.name, source, found.parts, found.columns, found.notes, len(found.parts) == 1, found.items)
     task = task.asking(config.questions) if labelled or config.questions else task
+    if (named := [*config.numbers, *config.categories]) and not task.fuses:
+        raise ConfigError(
+            f"Fields are named ({', '.join(named)}), and {task.name} reads none.",
+            "Rows of multimodal-classification have numbers and categories.",
+            "Leave out --numbers and --categories, or take --task multimodal-classification.",
+        )
     opened = open_source(source, is_known(task, config.columns))
     fields = Wanted(config.numbers, config.categories)
     how = Reading(task, config.columns, config.clean, config.strict, config.group, labelled, fields)
@@ -175,7 +181,9 @@ def to_read(config: PrepareConfig, train: Rows, unlabelled: Rows) -> tuple[Rows,
     if config.adapt == OWN_TEXTS:
         return _each_once(Joined(train, unlabelled)), ()
     columns = {name: column for name, column in config.columns.items() if name == "text"}
-    reading = config.model_copy(update={"columns": columns, "group": "", "questions": {}})
+    reading = config.model_copy(
+        update={"columns": columns, "group": "", "questions": {}, "numbers": (), "categories": ()}
+    )
     loaded = load(config.adapt, TASKS["text-classification"], config=reading, labelled=False)
     return _each_once(_whole(loaded).rows), loaded.rejects
 

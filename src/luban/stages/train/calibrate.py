@@ -42,6 +42,8 @@ def calibrated(task: Task, rows: Rows, encoded: Sequence[Encoded], logits: Seque
         return task.calibrated(_by_part(task, targets, logits))
     whole = np.stack([stitched(one, outputs) for one, outputs in zip(encoded, logits, strict=True)])
     first = np.stack([target[0] for target in targets])
+    if any(part.name for part in task.parts):
+        return task.calibrated(_by_question(task, whole, first))
     if first.ndim == 1:
         return task.calibrated(replace(task.calibration, temperature=fit_temperature(whole, first)))
     return task.calibrated(Calibration(thresholds=_thresholds(task.labels, whole, first)))
@@ -68,6 +70,23 @@ def _by_part(task: Task, targets: Sequence[Sequence[NDArray[Any]]], logits: Sequ
     if list(found) == [""]:
         return replace(task.calibration, temperature=found[""])
     return replace(task.calibration, temperatures=found)
+
+
+def _by_question(task: Task, logits: NDArray[np.float32], gold: NDArray[Any]) -> Calibration:
+    """A temperature for each question with one class, and thresholds for each with several, on the rows that answer it;
+    a question that too few answer stays as it is."""
+    import torch
+
+    temperatures: dict[str, float] = {}
+    thresholds: dict[str, float] = {}
+    said = torch.from_numpy(logits), torch.from_numpy(gold), torch.ones(len(gold))
+    for part, share in zip(task.parts, task.shares(*said), strict=True):
+        labels = task.labels[part.begin : part.end]
+        if len(share.targets) >= MIN_ROWS and part.kind == "label":
+            temperatures[part.name] = fit_temperature(share.logits.numpy(), share.targets.numpy())
+        elif len(share.targets) >= MIN_ROWS and part.kind == "labels":
+            thresholds |= _thresholds(labels, share.logits.numpy(), share.targets.numpy())
+    return replace(task.calibration, temperatures=temperatures, thresholds=thresholds)
 
 
 def _thresholds(labels: Sequence[str], logits: NDArray[np.float32], gold: NDArray[Any]) -> dict[str, float]:

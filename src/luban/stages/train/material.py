@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from luban.bases import Base
 from luban.config import TrainConfig
-from luban.encoding import IGNORE, Encoded, TextEncoder, Window
+from luban.encoding import Encoded, TextEncoder
 from luban.errors import ConfigError
 from luban.pictures import Augmentation, PictureEncoder
 from luban.predict import Predictor

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from luban.config import TrainConfig
 from luban.encoding import batches, collate
+from luban.losses import loss_of
 from luban.runtimes.pytorch import PyTorchRuntime
 from luban.stages.train.model import head, pooler
 from luban.stages.train.pooling import add_mean_layer, encoder_of, first_and_mean, pooled
@@ -66,7 +67,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
             add_mean_layer(model, seed=config.seed)
             first = averaged
         features = standardise(dense, first)
-    fit(linear, features, targets, weights, task.loss)
+    start_whole(linear, features, targets, weights, task)
     return averages
 
 
@@ -146,6 +147,20 @@ def _spread(values: Tensor) -> Tensor:
     """Standard deviation a feature, floored: a dead feature must not be blown up to the size of a live one."""
     spread = values.std(0)
     return spread.clamp_min(float(spread.mean()) * SMALLEST_SPREAD + 1e-8)
+
+
+def start_whole(linear: nn.Linear, features: Tensor, targets: Tensor, weights: Tensor, task: Task) -> None:
+    """Set a head that answers once a row; of several questions each by a probe of its own, on the rows that answer it."""
+    shares = task.shares(features, targets, weights)
+    if len(shares) == 1 and shares[0].end is None:
+        fit(linear, features, targets, weights, task.loss)
+        return
+    for share in shares:
+        probe = nn.Linear(linear.in_features, (share.end or 0) - share.begin)
+        fit(probe, share.values, share.targets, share.weights / share.weights.mean(), loss_of)
+        with torch.no_grad():
+            linear.weight[share.begin : share.end] = probe.weight
+            linear.bias[share.begin : share.end] = probe.bias
 
 
 def start_parts(linear: nn.Linear, features: Sequence[Tensor], examples: Sequence[Example], task: Task) -> None:

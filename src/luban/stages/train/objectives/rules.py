@@ -9,8 +9,10 @@ from luban.config import TrainConfig
 from luban.errors import ConfigError
 from luban.records import Rows
 from luban.tasks import TASKS
+from luban.tasks.multi_task import check_weights, kinds
 
 CLASS, CLASSES, NUMBER, TAGS, OTHER, PICTURE = "class", "classes", "number", "tags", "another loss", "picture"
+QUESTIONS = "several questions"
 ANSWERS = {
     "text-classification": CLASS,
     "text-pair": CLASS,
@@ -18,8 +20,10 @@ ANSWERS = {
     "text-regression": NUMBER,
     "token-classification": TAGS,
     "image-classification": PICTURE,
+    "multimodal-classification": PICTURE,
     "intent-and-slots": OTHER,
     "extractive-qa": OTHER,
+    "multi-task": QUESTIONS,
 }
 "what a task's rows are answered with; a pair of texts whose labels are numbers is answered with a number"
 
@@ -32,12 +36,13 @@ class Option:
     takes: frozenset[str]
 
 
+EVERY = frozenset({CLASS, CLASSES, NUMBER, TAGS, QUESTIONS})
 OPTIONS = {
-    "adversarial": Option(lambda c: c.adversarial != "none", frozenset({CLASS, CLASSES, NUMBER, TAGS, OTHER})),
-    "rdrop": Option(lambda c: c.rdrop > 0, frozenset({CLASS, CLASSES, NUMBER, TAGS, PICTURE})),
-    "mixup": Option(lambda c: c.mixup > 0, frozenset({CLASS, CLASSES, PICTURE})),
-    "focal": Option(lambda c: c.focal > 0, frozenset({CLASS, CLASSES, TAGS, PICTURE})),
-    "gce": Option(lambda c: c.gce > 0, frozenset({CLASS, CLASSES, TAGS, PICTURE})),
+    "adversarial": Option(lambda c: c.adversarial != "none", EVERY | {OTHER}),
+    "rdrop": Option(lambda c: c.rdrop > 0, EVERY | {PICTURE}),
+    "mixup": Option(lambda c: c.mixup > 0, frozenset({CLASS, CLASSES, QUESTIONS, PICTURE})),
+    "focal": Option(lambda c: c.focal > 0, frozenset({CLASS, CLASSES, TAGS, QUESTIONS, PICTURE})),
+    "gce": Option(lambda c: c.gce > 0, frozenset({CLASS, CLASSES, TAGS, QUESTIONS, PICTURE})),
     "class_weights": Option(lambda c: c.class_weights != "none", frozenset({CLASS, PICTURE})),
     "noisy": Option(lambda c: c.noisy != "none", frozenset({CLASS, PICTURE})),
 }
@@ -51,6 +56,8 @@ APART = {
 
 def check(config: TrainConfig, task: str, rows: Rows) -> None:
     """Raises `ConfigError` for an option that this task cannot take, or that cannot go with another."""
+    if config.question_weights:
+        _check_weights(config, task, rows)
     chosen = [name for name, option in OPTIONS.items() if option.on(config)]
     if not chosen:
         return
@@ -73,7 +80,20 @@ def _answer(task: str, rows: Rows) -> str:
     answer = ANSWERS.get(task, "")
     if task == "text-pair" and len(rows) and not TASKS[task].fit(rows).labels:
         return NUMBER
+    if answer == QUESTIONS and len(rows) and set(kinds(TASKS[task].fit(rows).settings).values()) == {NUMBER}:
+        return NUMBER
     return answer
+
+
+def _check_weights(config: TrainConfig, task: str, rows: Rows) -> None:
+    """Raises `ConfigError` for weights of questions where there are none, and for a wrong one."""
+    if ANSWERS.get(task) != QUESTIONS:
+        raise ConfigError(
+            f"question_weights is given, and {task} asks one question.",
+            "They say what each question of multi-task counts.",
+            "Leave it out.",
+        )
+    check_weights(config.question_weights, list(kinds(TASKS[task].fit(rows).settings)))
 
 
 def _together(one: str, other: str) -> bool:
@@ -82,7 +102,7 @@ def _together(one: str, other: str) -> bool:
 
 def _unfit(name: str, task: str, answer: str) -> ConfigError:
     """The error for an option that these rows cannot take, with the options they can."""
-    kind = f"{task} with numbers for labels" if task == "text-pair" and answer == NUMBER else task
+    kind = f"{task} with numbers for labels" if answer == NUMBER != ANSWERS[task] else task
     takers = ", ".join(task for task, answers in ANSWERS.items() if answers in OPTIONS[name].takes)
     able = ", ".join(option for option in OPTIONS if answer in OPTIONS[option].takes) or "none of these options"
     return ConfigError(

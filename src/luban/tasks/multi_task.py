@@ -1,0 +1,401 @@
+"""One text, several questions: one encoder and one linear head with a section for each question, so that one folder answers
+them all at the cost of one pass, and loads in plain transformers.
+
+The user names the questions and says what each is answered with (`KINDS`). A row answers some of them; what it does not
+answer is masked, so that sources that were labelled for different purposes are learnt together. The head's outputs are named
+``question:label``, and a number's by its question alone.
+
+What a question counts: its weight times the share of rows that answer it turned round, so that a question that few rows
+answer is learnt like one that all answer; no row counts for more than `RAREST` that answer all. The losses' weights sum to
+one, as the single tasks' do.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luban.encoding import Encoded, TextEncoder, Window
+from luban.errors import ConfigError, DataError, nearest_hint
+from luban.losses import Share, loss_of
+from luban.metrics.classification import accuracy, f1_averages, multilabel_f1
+from luban.metrics.regression import mae, pearson, spearman
+from luban.records import Prediction, Row, Rows
+from luban.tasks.base import (
+    TEXT,
+    Column,
+    Floats,
+    HeadPart,
+    Task,
+    fit_labels,
+    fit_scale,
+    labels_in,
+    required_label,
+    required_number,
+    required_text,
+    softmax,
+    stitched,
+    two_classes,
+    unknown_label,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from luban.bases import Base
+    from luban.config import TrainConfig
+
+LABEL, LABELS, NUMBER = "label", "labels", "number"
+KINDS = {LABEL: "accuracy", LABELS: "micro_f1", NUMBER: "spearman"}
+"what a question is answered with, and the score it is judged by"
+RAREST = 16.0
+"rows of a small batch: one that alone answers its question must not outweigh all others of its batch"
+NAME = re.compile(r"[^\W_][\w-]*")
+TAKEN = ("text", "targets", "id", "tags", "tokens")
+"columns that are no question"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question: its ``labels`` by their own names, or the ``mean`` and ``spread`` of its numbers.
+
+    ``share``: how many of the training rows answer it; ``weight``: what it counts beside the others.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    mean: float = 0.0
+    spread: float = 1.0
+    share: float = 1.0
+    weight: float = 1.0
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Its outputs of the head by name."""
+        return tuple(f"{self.name}:{label}" for label in self.labels) or (self.name,)
+
+    @property
+    def slots(self) -> int:
+        """Numbers in a row's target that are its own."""
+        return len(self.labels) if self.kind == LABELS else 1
+
+
+class MultiTask(Task):
+    """Rows of ``text`` and ``targets``: an object of questions, each with a label, a list of labels, a number, or null."""
+
+    name = "multi-task"
+    columns: ClassVar[tuple[Column, ...]] = (
+        TEXT,
+        Column("targets", "an object of questions and their answers", required=False, target=True),
+    )
+    model_class = "AutoModelForSequenceClassification"
+    main_score = "mean_score"
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions, in the head's order."""
+        return tuple(Question(**{**one, "labels": tuple(one["labels"])}) for one in self.settings.get("questions", ()))
+
+    @cached_property
+    def parts(self) -> tuple[HeadPart, ...]:
+        ends = np.cumsum([len(question.outputs) for question in self.questions]).tolist()
+        return tuple(
+            HeadPart(question.name, end - len(question.outputs), end, True, question.kind)
+            for question, end in zip(self.questions, ends, strict=True)
+        )
+
+    @cached_property
+    def pulls(self) -> tuple[float, ...]:
+        """What a row's loss counts, question by question."""
+        whole = sum(question.weight for question in self.questions)
+        return tuple(question.weight * min(RAREST, 1.0 / question.share) / whole for question in self.questions)
+
+    @property
+    def units(self) -> Mapping[str, float]:
+        return {question.name: question.spread for question in self.questions}
+
+    @classmethod
+    def asking(cls, questions: Mapping[str, str]) -> type[Self]:
+        check_questions(questions)
+        columns = tuple(Column(name, f"the question {name}", required=False, target=True) for name in sorted(questions))
+        return type(cls.__name__, (cls,), {"named": dict(questions), "columns": (*MultiTask.columns, *columns)})
+
+    @classmethod
+    def parse(cls, record: Row, *, labelled: bool = True) -> dict[str, Any]:
+        row: dict[str, Any] = {"text": required_text(record, "text")}
+        if not labelled:
+            return row
+        told = record.get("targets")
+        if told is None and cls.named:
+            told = record
+        if not isinstance(told, Mapping):
+            raise DataError(
+                f"{told!r:.60} is no object of questions and their answers.",
+                "A row has a column for each question, or an object of them in targets.",
+                "Name the questions: --questions intent=label,stars=number",
+                column="targets",
+            )
+        kinds = cls.named or {name: kind_of(value) for name, value in told.items()}
+        targets = {name: answer_in(told, name, kinds[name]) for name in sorted(kinds)}
+        if all(value is None for value in targets.values()):
+            raise DataError(
+                "the row answers no question.",
+                f"Of its questions it answers one at least: {', '.join(targets)}.",
+                "Fill one in, or remove the row.",
+            )
+        return row | {"targets": targets}
+
+    @classmethod
+    def fit(cls, rows: Rows) -> Self:
+        heard = {name: Told(name) for name in cls.named}
+        count = 0
+        for row in rows:
+            count += 1
+            for name, value in row["targets"].items():
+                told = heard.setdefault(name, Told(name))
+                if value is not None:
+                    told.hear(value)
+        if not heard:
+            raise no_question()
+        questions = [heard[name].question(count) for name in sorted(heard)]
+        return cls([name for question in questions for name in question.outputs], None, settings_of(questions))
+
+    def for_run(self, config: TrainConfig, base: Base) -> Self:
+        check_weights(config.question_weights, [question.name for question in self.questions])
+        weights = config.question_weights
+        changed = [replace(question, weight=float(weights.get(question.name, 1.0))) for question in self.questions]
+        return type(self)(self.labels, self.calibration, self.settings | settings_of(changed))
+
+    def encode(self, row: Row, encoder: TextEncoder) -> Encoded:
+        return encoder.text(row["text"])
+
+    def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
+        """For each window: the class's number, each label's yes or no, or the number, question by question; NaN: unknown."""
+        told = row["targets"]
+        target = np.concatenate([self._target(question, told.get(question.name)) for question in self.questions])
+        return [target for _ in encoded.windows]
+
+    def unsaid(self, window: Window) -> NDArray[Any]:
+        return np.full(sum(question.slots for question in self.questions), np.nan, dtype=np.float32)
+
+    def _target(self, question: Question, value: Any) -> NDArray[np.float32]:
+        if value is None:
+            return np.full(question.slots, np.nan, dtype=np.float32)
+        if question.kind == NUMBER:
+            return np.array([(value - question.mean) / question.spread], dtype=np.float32)
+        strange = {value} - set(question.labels) if question.kind == LABEL else set(value) - set(question.labels)
+        if strange:
+            raise unknown_label(min(strange), question.labels).at(column=question.name)
+        if question.kind == LABEL:
+            return np.array([question.labels.index(value)], dtype=np.float32)
+        return np.array([label in value for label in question.labels], dtype=np.float32)
+
+    def shares(self, values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> list[Share]:
+        out, begin = [], 0
+        for question, part, pull in zip(self.questions, self.parts, self.pulls, strict=True):
+            told = targets[:, begin : begin + question.slots]
+            begin += question.slots
+            known = ~told.isnan().any(1)
+            said = told[known] if question.kind == LABELS else told[known, 0]
+            said = said.long() if question.kind == LABEL else said
+            smooth = question.kind == LABEL and len(question.labels) > 2
+            out.append(Share(values[known], said, weights[known] * pull, part.begin, part.end, smooth))
+        return out
+
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
+        losses = [
+            loss_of(share.logits, share.targets, share.weights, smoothing * share.smooth)
+            for share in self.shares(logits, targets, weights)
+        ]
+        return sum(losses[1:], start=losses[0])
+
+    def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
+        logits = stitched(encoded, outputs)
+        answers = {
+            question.name: self._said(question, logits[part.begin : part.end])
+            for question, part in zip(self.questions, self.parts, strict=True)
+        }
+        return Prediction(
+            answers=answers, tokens=encoded.tokens, windows=len(encoded.windows), truncated=encoded.truncated
+        )
+
+    def _said(self, question: Question, logits: Floats) -> Prediction:
+        if question.kind == NUMBER:
+            return Prediction(value=float(logits[0]) * question.spread + question.mean)
+        heated = logits / self.calibration.temperatures.get(question.name, 1.0)
+        if question.kind == LABEL:
+            chances = softmax(heated)
+            best = int(chances.argmax())
+            scores = dict(zip(question.labels, chances.tolist(), strict=True))
+            return Prediction(label=question.labels[best], score=float(chances[best]), scores=scores)
+        each = 1.0 / (1.0 + np.exp(-heated.astype(np.float64)))
+        scores = dict(zip(question.labels, each.tolist(), strict=True))
+        least = self.calibration.thresholds
+        chosen = [label for label, p in scores.items() if p >= least.get(f"{question.name}:{label}", 0.5)]
+        return Prediction(labels=tuple(chosen), scores=scores)
+
+    def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Each question's scores, over the rows that answer it, under ``question.score``; first the mean of their main ones."""
+        found: dict[str, float] = {}
+        main = []
+        for question in self.questions:
+            gold, answers = answered(question.name, rows, predictions)
+            if gold:
+                scores = scores_of(question, gold, answers)
+                main.append(scores[KINDS[question.kind]])
+                found |= {f"{question.name}.{name}": value for name, value in scores.items()}
+        return {"mean_score": sum(main) / max(1, len(main)), **found}
+
+
+def check_questions(questions: Mapping[str, str]) -> None:
+    """Raises `ConfigError` where none is named, or one is named badly or is of no kind."""
+    if not questions:
+        raise ConfigError(
+            "No question is named.",
+            "multi-task learns the questions that --questions names, each with what it is answered with.",
+            "For example: --questions intent=label,topics=labels,stars=number",
+        )
+    for name, kind in questions.items():
+        if not NAME.fullmatch(name) or name in TAKEN:
+            raise ConfigError(
+                f"A question cannot be named {name!r}.",
+                f"A name is of letters, digits, _ and -, and none of {', '.join(TAKEN)}.",
+                "Name it otherwise, and its column with --columns NAME=COLUMN.",
+            )
+        if kind not in KINDS:
+            raise ConfigError(
+                f"The question {name!r} is answered with {kind!r}.",
+                f"A question is answered with one of: {', '.join(KINDS)}.",
+                nearest_hint(kind, KINDS) or f"For example: --questions {name}=label",
+            )
+
+
+def check_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
+    """Raises `ConfigError` for a weight of a question there is not, and for one that is not above 0."""
+    for name, weight in weights.items():
+        if name not in names:
+            raise ConfigError(
+                f"question_weights names {name!r}, which is no question.",
+                f"The questions: {', '.join(names)}.",
+                nearest_hint(name, names) or "Take one of these.",
+            )
+        if not 0 < weight < float("inf"):
+            raise ConfigError(
+                f"The weight of the question {name!r} is {weight:g}.",
+                "A weight is a number above 0.",
+                "Leave the question out of --questions, if it is not to be learnt.",
+            )
+
+
+def answer_in(record: Row, name: str, kind: str) -> Any:
+    """What a record says to a question, None where it says nothing; raises `DataError` for what is no such answer."""
+    value = record.get(name)
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        return None
+    if kind == LABELS:
+        return labels_in(record, name)
+    return required_number(record, name) if kind == NUMBER else required_label(record, name)
+
+
+def kind_of(value: Any) -> str:
+    """The kind of question that a value answers: a list is several labels, a number a number, anything else a label."""
+    if isinstance(value, list | tuple):
+        return LABELS
+    return NUMBER if isinstance(value, int | float) and not isinstance(value, bool) else LABEL
+
+
+class Told:
+    """What rows were heard to say to one question, row after row, so that they need not be held."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.rows, self.kind = name, 0, ""
+        self.labels: set[str] = set()
+        self.numbers = array("d")
+
+    def hear(self, value: Any) -> None:
+        """Raises `DataError` where it is an answer of another kind than those before."""
+        kind = kind_of(value)
+        if self.rows and kind != self.kind:
+            raise DataError(
+                f"the question {self.name!r} is answered with a {self.kind} and with {value!r:.40}.",
+                "A question has answers of one kind.",
+                "Say which: --questions NAME=KIND",
+                column=self.name,
+            )
+        self.rows, self.kind = self.rows + 1, kind
+        if kind == NUMBER:
+            self.numbers.append(value)
+        else:
+            self.labels.update(value if kind == LABELS else [value])
+
+    def question(self, rows: int) -> Question:
+        """The question as all ``rows`` have it; raises `DataError`, naming it, where there is nothing to learn."""
+        if not self.rows:
+            raise DataError(
+                f"no row answers the question {self.name!r}.",
+                "Each question is answered by some of the training rows, in a column of its name.",
+                f"Name its column (--columns {self.name}=COLUMN), or leave it out of --questions.",
+                column=self.name,
+            )
+        share = self.rows / rows
+        try:
+            if self.kind == NUMBER:
+                scale = fit_scale([{"label": value} for value in self.numbers])
+                return Question(self.name, NUMBER, mean=scale.mean, spread=scale.spread, share=share)
+            labels = sorted(self.labels) if self.kind == LABELS else fit_labels([{"label": one} for one in self.labels])
+            two_classes(labels, self.name)
+        except DataError as error:
+            raise DataError(
+                f"the question {self.name!r}: {error.fact}",
+                error.expected,
+                "Add rows that say otherwise, or leave the question out.",
+                column=self.name,
+            ) from error
+        return Question(self.name, self.kind, tuple(labels), share=share)
+
+
+def no_question() -> DataError:
+    """The error of rows that ask nothing."""
+    return DataError(
+        "no row has a question.", "There must be something to learn.", "Name the questions with --questions NAME=KIND."
+    )
+
+
+def settings_of(questions: Sequence[Question]) -> dict[str, Any]:
+    """The questions as the manifest keeps them."""
+    return {"questions": [asdict(question) | {"labels": list(question.labels)} for question in questions]}
+
+
+def kinds(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The questions of a folder's settings by kind, as --questions names them; none for other tasks."""
+    return {one["name"]: one["kind"] for one in settings.get("questions", ())}
+
+
+def answered(name: str, rows: Rows, predictions: Sequence[Prediction]) -> tuple[list[Any], list[Prediction]]:
+    """What the rows that answer a question say to it, and what the model does."""
+    pairs = zip(rows, predictions, strict=True)
+    both = [(row["targets"][name], (p.answers or {})[name]) for row, p in pairs if row["targets"].get(name) is not None]
+    return [gold for gold, _ in both], [answer for _, answer in both]
+
+
+def scores_of(question: Question, gold: Sequence[Any], answers: Sequence[Prediction]) -> dict[str, float]:
+    """The scores of one question's answers, as the task that asks it alone has them."""
+    if question.kind == LABEL:
+        given = [str(answer.label) for answer in answers]
+        return {"accuracy": accuracy(gold, given), **f1_averages(gold, given, question.labels)}
+    if question.kind == LABELS:
+        return multilabel_f1(
+            [set(one) for one in gold], [set(answer.labels or ()) for answer in answers], question.labels
+        )
+    values = [float(answer.value or 0.0) for answer in answers]
+    return {"spearman": spearman(gold, values), "pearson": pearson(gold, values), "mae": mae(gold, values)}
