@@ -52,6 +52,16 @@ class Decoding:
         return chosen
 
 
+ABOUT = {
+    "max_new_tokens": "most sub-words of the answer",
+    "beams": "beams that look for the most probable answer",
+    "temperature": "above 0 the answer is drawn by chance",
+    "top_k": "of the so many most probable sub-words",
+    "top_p": "of those that hold this share of the probability",
+    "seed": "seed of the draw",
+    "stop": "texts before which the answer ends",
+}
+"what a row may say of how it is answered"
 BOUNDS: dict[str, tuple[type, float, float]] = {
     "max_new_tokens": (int, 0, MOST_NEW),
     "beams": (int, 1, MOST_BEAMS),

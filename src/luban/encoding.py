@@ -64,6 +64,11 @@ class Window:
         return len(self.ids)
 
     @property
+    def answers(self) -> int:
+        """At how many places the model answers, where it does so at several."""
+        return len(self.ids)
+
+    @property
     def key(self) -> bytes:
         """Windows of one key are read alike, and answered alike."""
         return self.ids.tobytes() + b"|" + self.types.tobytes()
@@ -97,7 +102,8 @@ class Encoded:
 
     ``apart``: how many windows each of the row's texts has, in order, where they are read apart (a query, its passages).
     ``asked``: how many sub-words of the only window are the prompt of what is to be written, and ``decoding``: how; -1 and None
-    for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers.
+    for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers. ``room``: most sub-words that
+    the answer may have.
     ``wish``: what else the task must know of the row to decode it; its own.
     """
 
@@ -109,6 +115,7 @@ class Encoded:
     apart: tuple[int, ...] = ()
     asked: int = -1
     decoding: Decoding | None = None
+    room: int = 0
     wish: Any = None
 
     def of_each(self) -> list[slice]:
@@ -290,8 +297,13 @@ def is_ideograph(char: str) -> bool:
     return IDEOGRAPH.match(char) is not None
 
 
-def position_limit(config: Mapping[str, object]) -> int:
-    """The most sub-words a model of this ``config.json`` can read; RoBERTa's kin lose the padding offset."""
+def position_limit(config: Mapping[str, Any]) -> int:
+    """The most sub-words a model of this ``config.json`` can read; RoBERTa's kin lose the padding offset.
+
+    Of an encoder and a decoder with a configuration each, the encoder's.
+    """
+    if isinstance(config.get("encoder"), dict):
+        return position_limit(config["encoder"])
     most = config.get("max_position_embeddings") or config.get("n_positions") or 512
     limit = int(most) if isinstance(most, int | float) else 512
     if str(config.get("model_type", "")) in OFFSET:

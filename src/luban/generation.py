@@ -7,19 +7,23 @@ nothing. It opens no folder, scores nothing and prints nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 from luban.decoding import Decoding, chosen, log_softmax
-from luban.encoding import Encoded, Ints
+from luban.encoding import IDEOGRAPHS, Encoded, Ints
 from luban.runtimes.base import Decoder
 
 BROKEN = "\ufffd"
 "stands for the bytes of a character that is not whole yet"
-
+WIDE = f"{IDEOGRAPHS}\u3000-\u303f\uff01-\uff60"
+"ideographs, and the signs that stand among them"
+BETWEEN_WIDE = re.compile(f"(?<=[{WIDE}]) (?=[{WIDE}])")
+"the space that WordPiece puts between two of its pieces, where no text has one"
 
 Start = Callable[[], Decoder]
 "a decoder that has read nothing yet"
@@ -33,6 +37,7 @@ class Reader:
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self.tokenizer, self.stop = tokenizer, stop
+        self.spaced = isinstance(tokenizer.decoder, decoders.WordPiece)
         self.ids: list[int] = []
         self.prefix = self.read = self.given = 0
         self.text = ""
@@ -62,7 +67,11 @@ class Reader:
 
     def _window(self) -> tuple[str, str]:
         known, all_ = self.ids[self.prefix : self.read], self.ids[self.prefix :]
-        return (self.tokenizer.decode(ids, skip_special_tokens=True) if ids else "" for ids in (known, all_))  # type: ignore[return-value]
+        return self._decoded(known), self._decoded(all_)
+
+    def _decoded(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, skip_special_tokens=True) if ids else ""
+        return BETWEEN_WIDE.sub("", text) if self.spaced else text
 
     def _add(self, new: str) -> None:
         self.text += new
@@ -195,11 +204,11 @@ def _adopt(answer: Answer, beam: _Beam) -> None:
     answer.log_probability = beam.total
 
 
-def begun(tokenizer: Tokenizer, encoded: Encoded, ends: frozenset[int], limit: int) -> tuple[Ints, Answer]:
-    """The prompt (n,) of an encoded row, and its answer before the first sub-word; ``limit``: sub-words the model reads."""
+def begun(tokenizer: Tokenizer, encoded: Encoded, ends: frozenset[int]) -> tuple[Ints, Answer]:
+    """The prompt (n,) of an encoded row, and its answer before the first sub-word."""
     prompt = encoded.windows[0].ids[: encoded.asked]
     decoding = encoded.decoding or Decoding()
-    room = max(0, limit - len(prompt)) if len(prompt) else 0
+    room = max(0, encoded.room) if len(prompt) else 0
     return prompt, Answer(Reader(tokenizer, decoding.stop), decoding, ends, min(decoding.max_new_tokens, room))
 
 

@@ -76,12 +76,10 @@ def tiny_writer(path: Path, *, kind: str = "llama", hidden: int = 32, seed: int 
     return path
 
 
-def tiny_translator(path: Path, *, kind: str = "t5", hidden: int = 32, seed: int = 7) -> Path:
-    """A base-model folder with a random encoder and decoder of about 50,000 parameters, t5, bart or mbart; returns ``path``."""
+def tiny_translator(path: Path, *, kind: str = "bart", hidden: int = 32, seed: int = 7) -> Path:
+    """A base-model folder with a random encoder and decoder of about 50,000 parameters, bart, mbart or t5; returns ``path``."""
     import torch
-    from transformers import (
-        BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration, T5Config, T5ForConditionalGeneration,
-    )  # fmt: skip
+    import transformers
 
     from luban.runtimes.pytorch import quiet
 
@@ -93,19 +91,24 @@ def tiny_translator(path: Path, *, kind: str = "t5", hidden: int = 32, seed: int
     (path / "tokenizer_config.json").write_text(told, encoding="utf8")
     torch.manual_seed(seed)
     ids: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 2}
-    sizes = {f"{half}_{name}": count for half in ("encoder", "decoder") for name, count in (("layers", 2), ("attention_heads", 2))}
-    common = {**ids, **sizes, "d_model": hidden, "encoder_ffn_dim": 2 * hidden, "decoder_ffn_dim": 2 * hidden}
-    common |= {"max_position_embeddings": LONGEST, "bos_token_id": 1, "decoder_start_token_id": 2, "forced_bos_token_id": None}
-    model: Any
+    ids["tie_word_embeddings"] = False  # else an untrained one repeats what it is fed
+    sizes = {"layers": 2, "attention_heads": 2, "ffn_dim": 2 * hidden}
+    common = {f"{half}_{name}": size for half in ("encoder", "decoder") for name, size in sizes.items()}
+    common |= {**ids, "d_model": hidden}
+    common |= {
+        "max_position_embeddings": LONGEST,
+        "bos_token_id": 1,
+        "decoder_start_token_id": 2,
+        "forced_bos_token_id": None,
+    }
     if kind == "t5":
-        halves = {"d_model": hidden, "d_kv": 16, "d_ff": 2 * hidden, "num_layers": 2, "num_heads": 2, "n_positions": LONGEST}
-        model = T5ForConditionalGeneration(T5Config(**ids, **halves, decoder_start_token_id=0))
-    elif kind == "bart":
-        model = BartForConditionalGeneration(BartConfig(**common))
-    else:
-        model = MBartForConditionalGeneration(MBartConfig(**common))
+        halves = {"d_model": hidden, "d_kv": 16, "d_ff": 2 * hidden, "num_layers": 2, "num_heads": 2}
+        common = {**ids, **halves, "n_positions": LONGEST, "decoder_start_token_id": 0}
+    config = transformers.AutoConfig.for_model(kind, **common)
+    model: Any = transformers.AutoModelForSeq2SeqLM.from_config(config)
     with torch.no_grad():  # as of the tiny BERT
-        model.get_input_embeddings().weight.mul_(20 if kind != "t5" else 1)
+        for part in (model.get_input_embeddings(), model.lm_head) if kind != "t5" else ():
+            part.weight.mul_(20)
     with quiet():
         model.save_pretrained(path, safe_serialization=True)
     return path

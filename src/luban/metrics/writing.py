@@ -1,7 +1,7 @@
-"""Scores of written text against a reference: chrF, ROUGE-L, exact match; pure.
+"""Scores of written text against a reference: chrF, ROUGE, exact match; pure.
 
 chrF: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation" (https://aclanthology.org/W15-3049), with the
-defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-L: Lin 2004, "ROUGE: A Package
+defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-1, -2 and -L: Lin 2004, "ROUGE: A Package
 for Automatic Evaluation of Summaries" (https://aclanthology.org/W04-1013), F1 as rouge-score counts it, without stemming; each
 ideograph is a word of its own, which rouge-score does not read at all.
 """
@@ -52,6 +52,14 @@ def rouge_l(gold: str, answer: str) -> float:
     wanted, given = (WORD.findall(text.lower()) for text in (gold, answer))
     both = _common(wanted, given)
     return 2 * both / (len(wanted) + len(given)) if both else 0.0
+
+
+def rouge_n(gold: str, answer: str, *, n: int) -> float:
+    """F1 of the runs of ``n`` words that both have, 0 to 1."""
+    words = (WORD.findall(text.lower()) for text in (gold, answer))
+    wanted, given = (Counter(tuple(own[i : i + n]) for i in range(len(own) - n + 1)) for own in words)
+    both = (wanted & given).total()
+    return 2 * both / (wanted.total() + given.total()) if both else 0.0
 
 
 def exact(gold: str, answer: str) -> bool:

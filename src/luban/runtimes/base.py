@@ -18,7 +18,10 @@ from luban.errors import FolderError
 
 
 class Decoder(ABC):
-    """What a model that writes has read of some texts so far: rows of one length, nothing padded."""
+    """What a model that writes has read of some texts so far: rows of one length, nothing padded.
+
+    Where an encoder reads and a decoder of its own writes, what is fed first goes to the encoder.
+    """
 
     @abstractmethod
     def feed(self, ids: Ints) -> NDArray[np.float32]:
@@ -27,6 +30,11 @@ class Decoder(ABC):
     @abstractmethod
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only, in this order; one may stand several times."""
+
+
+def encoder_beside(file: Path) -> Path:
+    """The graph of the encoder whose decoder's is ``file``, where each is a graph of its own."""
+    return file.with_name(f"{file.stem}.encoder{file.suffix}")
 
 
 class Runtime(ABC):
@@ -50,11 +58,14 @@ class Runtime(ABC):
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch of `encoding.collate`: (b, labels), or (b, n, labels) for taggers."""
 
-    def decoder(self) -> Decoder:
-        """Begins texts of a model that writes; raises `FolderError` for one that does not."""
+    def decoder(self, begin: Sequence[int] = ()) -> Decoder:
+        """Begins texts of a model that writes; raises `FolderError` for one that does not.
+
+        ``begin``: what a decoder beside an encoder is fed before it writes.
+        """
         raise FolderError(
             f"A model of runtime {self.name!r} without a decoder was asked to write.",
-            "A model that writes is one of text-generation.",
+            "A model that writes is one of text-generation or text-to-text.",
             "Train or export such a model.",
         )
 

@@ -26,12 +26,14 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 from luban.cores import cores
 from luban.encoding import Batch, Ints
 from luban.errors import FolderError
-from luban.runtimes.base import Decoder, Runtime
+from luban.runtimes.base import Decoder, Runtime, encoder_beside
 
 FILE = "model.onnx"
 PAST = "past."
 "begins the names of a graph's inputs that hold what was read before, of a model that writes"
-INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+CROSS = "cross."
+"begins the names of those that hold what a decoder's layers read of the text that its encoder has read"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values", "numbers", "categories", "present")
 KINDS = {"i": np.int64, "f": np.float32}
 "what a graph takes numbers as"
 ARITHMETIC = "luban.arithmetic"
@@ -49,9 +51,11 @@ class OnnxRuntime(Runtime):
 
     name = "onnx"
 
-    def __init__(self, session: onnxruntime.InferenceSession, file: Path) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, file: Path, reader: onnxruntime.InferenceSession | None = None
+    ) -> None:
         self.session: onnxruntime.InferenceSession | None = session
-        self.file = file
+        self.file, self.reader = file, reader
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self.outputs = [session.get_outputs()[0].name]
         shapes = {entry.name: entry.shape for entry in session.get_inputs() if entry.name.startswith(PAST)}
@@ -61,55 +65,58 @@ class OnnxRuntime(Runtime):
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> OnnxRuntime:
-        """Load ``folder/model.onnx``; raises `FolderError` where it is missing or no readable graph."""
+        """Load ``folder/model.onnx``, and the encoder beside it; raises `FolderError` where they are missing or unreadable."""
         return cls.load(Path(folder) / FILE, threads=threads)
 
     @classmethod
     def load(cls, file: Path, *, threads: int | None = None, spin: int = 0) -> OnnxRuntime:
         """Load one ONNX file, wherever it stands; ``spin`` as in `options`."""
-        if not file.is_file():
-            raise FolderError(
-                f"{file} is missing.",
-                "A folder of runtime 'onnx' holds model.onnx.",
-                "Copy or export the folder again.",
-            )
-        _refuse_external_data(file)
-        try:
-            session = onnxruntime.InferenceSession(
-                str(file), options(threads, spin), providers=["CPUExecutionProvider"]
-            )
-        except UNREADABLE as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FolderError(
-                f"{file} cannot be loaded ({first[:200]}).",
-                f"onnxruntime {onnxruntime.__version__} reads ONNX graphs.",
-                "It is damaged or was made for a newer onnxruntime: export it again.",
-            ) from error
-        known = (*INPUTS, *(entry.name for entry in session.get_inputs() if entry.name.startswith(PAST)))
-        strange = [entry.name for entry in session.get_inputs() if entry.name not in known]
+        session = _session(file, threads, spin)
+        asked = [entry.name for entry in session.get_inputs()]
+        crosses = any(name.startswith(CROSS) for name in asked)
+        strange = [name for name in asked if name not in INPUTS and not name.startswith((PAST, CROSS))]
         if strange or not session.get_outputs():
             raise FolderError(
                 f"{file} asks for {', '.join(strange) or 'nothing and gives nothing'}.",
                 f"A model of this kind reads {', '.join(INPUTS)} and gives logits.",
                 "Export the folder again.",
             )
-        return cls(session, file)
+        return cls(session, file, _session(encoder_beside(file), threads, spin) if crosses else None)
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Logits (b, labels) or (b, n, labels); inputs that the graph does not name are left out."""
         if self.session is None:
             raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        if self.reader is not None:
+            return self._forced(batch)
         if self.past:
             return self._read(batch["input_ids"])
         feed = {name: np.ascontiguousarray(batch[name], dtype=KINDS[batch[name].dtype.kind]) for name in self.inputs}
         return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
 
-    def decoder(self) -> Decoder:
+    def decoder(self, begin: Sequence[int] = ()) -> Decoder:
+        if self.reader is not None:
+            return OnnxCrossing(self, begin)
         return OnnxDecoder(self) if self.past else super().decoder()
 
     def nothing_read(self, rows: int) -> dict[str, NDArray[np.float32]]:
         """Keys and values of texts of which nothing was read yet."""
         return {name: np.zeros((rows, heads, 0, width), dtype=np.float32) for name, (heads, width) in self.past.items()}
+
+    def across(self, ids: Ints, mask: Ints) -> dict[str, NDArray[np.float32]]:
+        """What the decoder's layers read of (b, n) texts, padded where the mask is 0."""
+        if self.reader is None:
+            raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        names = [entry.name for entry in self.reader.get_outputs()]
+        return dict(zip(names, self.reader.run(names, {"input_ids": ids, "attention_mask": mask}), strict=True))
+
+    def _forced(self, batch: Batch) -> NDArray[np.float32]:
+        """Logits (b, m, vocabulary) of whole answers, forced on the decoder; padding behind them is read by nothing."""
+        assert self.session is not None
+        fed, mask = batch["decoder_input_ids"], batch["attention_mask"]
+        read = self.across(batch["input_ids"], mask)
+        feed = {"input_ids": fed, "attention_mask": mask, **read, **self.nothing_read(len(fed))}
+        return np.asarray(self.session.run(self.outputs, feed)[0], dtype=np.float32)
 
     def _read(self, ids: Ints) -> NDArray[np.float32]:
         """Logits (b, n, vocabulary) of whole texts; padding on the right is read by nothing before it."""
@@ -126,7 +133,7 @@ class OnnxRuntime(Runtime):
 
     def close(self) -> None:
         """Free the weights."""
-        self.session = None
+        self.session = self.reader = None
 
 
 class OnnxDecoder(Decoder):
@@ -149,6 +156,54 @@ class OnnxDecoder(Decoder):
 
     def keep(self, rows: Sequence[int]) -> None:
         self.kept = _values({name: value.numpy()[list(rows)] for name, value in self.kept.items()})
+
+
+class OnnxCrossing(Decoder):
+    """What an encoder has read of some texts, and its decoder of what it wrote; ``begin``: what that is fed first."""
+
+    def __init__(self, runtime: OnnxRuntime, begin: Sequence[int]) -> None:
+        self.runtime, self.begin = runtime, begin
+        self.read: dict[str, onnxruntime.OrtValue] = {}
+        self.kept: dict[str, onnxruntime.OrtValue] = {}
+
+    def feed(self, ids: Ints) -> NDArray[np.float32]:
+        if not self.read:
+            seen = np.ones_like(ids)
+            self.read = _values({"attention_mask": seen, **self.runtime.across(np.ascontiguousarray(ids), seen)})
+            self.kept = _values(self.runtime.nothing_read(len(ids)))
+            ids = np.tile(np.array(self.begin, dtype=np.int64), (len(ids), 1))
+        session = self.runtime.session
+        if session is None:
+            raise FolderError("The model was closed.", "A closed runtime is not used again.", "Open the folder again.")
+        given = _values({"input_ids": np.ascontiguousarray(ids, dtype=np.int64)})
+        logits, *now = session.run_with_ort_values(None, {**given, **self.read, **self.kept})
+        self.kept = dict(zip(self.runtime.past, now, strict=True))
+        return np.asarray(logits.numpy()[:, -1], dtype=np.float32)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.read, self.kept = (
+            _values({name: value.numpy()[list(rows)] for name, value in held.items()}) for held in (self.read, self.kept)
+        )
+
+
+def _session(file: Path, threads: int | None, spin: int) -> onnxruntime.InferenceSession:
+    """A graph, ready to run; raises `FolderError` where it is missing or unreadable."""
+    if not file.is_file():
+        raise FolderError(
+            f"{file} is missing.",
+            "A folder of runtime 'onnx' holds model.onnx.",
+            "Copy or export the folder again.",
+        )
+    _refuse_external_data(file)
+    try:
+        return onnxruntime.InferenceSession(str(file), options(threads, spin), providers=["CPUExecutionProvider"])
+    except UNREADABLE as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FolderError(
+            f"{file} cannot be loaded ({first[:200]}).",
+            f"onnxruntime {onnxruntime.__version__} reads ONNX graphs.",
+            "It is damaged or was made for a newer onnxruntime: export it again.",
+        ) from error
 
 
 def _values(arrays: Mapping[str, NDArray[Any]]) -> dict[str, onnxruntime.OrtValue]:

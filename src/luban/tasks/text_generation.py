@@ -2,27 +2,28 @@
 
 Rows are ``messages`` (conversations, written as the base's own chat template does) or ``text`` and ``target`` (a prompt and its
 completion, written one behind the other with nothing between). Every answer of the assistant in a conversation is learnt; the
-last one is what the model is asked for. Writing itself is `luban.generation`'s.
+last one is what the model is asked for. Or they are such a prompt with a better and a worse answer, ``chosen`` and ``rejected``
+(`luban.preferences`). Writing itself is `luban.generation`'s.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from luban.chat import ASSISTANT, PLAIN, TEMPLATE, Part, Template, json_of, template_of, tokens_of
-from luban.decoding import BOUNDS, Decoding, log_softmax
+from luban import preferences
+from luban.chat import ASSISTANT, PLAIN, TEMPLATE, Part, Template, json_of, messages_of, template_of, tokens_of
+from luban.decoding import Decoding
 from luban.encoding import IGNORE, SPECIAL, Encoded, Ints, TextEncoder
 from luban.errors import ConfigError, DataError
-from luban.metrics.writing import chrf, exact, rouge_l
 from luban.packing import Line
 from luban.records import Prediction, Row, Rows
-from luban.tasks.base import Column, Floats, Task, required_text
+from luban.tasks.base import WRITING, Column, Floats, Task, required_text
+from luban.written import GOLDEN_TOKENS, answer_loss, ends_of, gold_of, judged, scored, wishes
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ PROMPT = Column(
 COMPLETION = Column(
     "target",
     "how it goes on",
-    ("completion", "response", "output", "answer", "chosen", "回答", "回复", "输出"),
+    ("completion", "response", "output", "answer", "回答", "回复", "输出"),
     required=False,
     target=True,
     prose=True,
@@ -48,35 +49,41 @@ MESSAGES = Column(
     ("conversations", "conversation", "dialogue", "对话"),
     required=False,
 )
-ABOUT = {
-    "max_new_tokens": "most sub-words of the answer",
-    "beams": "beams that look for the most probable answer",
-    "temperature": "above 0 the answer is drawn by chance",
-    "top_k": "of the so many most probable sub-words",
-    "top_p": "of those that hold this share of the probability",
-    "seed": "seed of the draw",
-    "stop": "texts before which the answer ends",
-}
-OPTIONS = tuple(Column(name, about, required=False, option=True) for name, about in ABOUT.items())
-ROLES = {"human": "user", "gpt": ASSISTANT, "bot": ASSISTANT}
-"names of roles in public conversations (role and content are then called from and value)"
+CHOSEN = Column(
+    "chosen", "the better answer", ("preferred", "chosen_response", "更好的回答"), required=False, target=True, prose=True
+)
+REJECTED = Column(
+    "rejected", "the worse answer", ("dispreferred", "rejected_response", "较差的回答"),
+    required=False, target=True, prose=True,
+)  # fmt: skip
+PAIRS = (("messages", "chosen", "rejected"), ("text", "chosen", "rejected"), ("chosen", "rejected"))
+"the columns of pairs of answers; without a prompt both are conversations that begin with it"
 WRITERS = ("ForCausalLM", "LMHeadModel")
-GOLDEN_TOKENS = 16
 PROMPT_SHARE = 0.75
 "of the window that a prompt may fill: the rest is for the answer"
 
 
 class TextGeneration(Task):
-    """Chat, instructions, continuation: rows of ``messages``, or of ``text`` (prompt) and ``target`` (completion)."""
+    """Chat, instructions, continuation, preferences: rows of ``messages``, or of ``text`` (prompt) and ``target`` (completion),
+    or of a prompt with ``chosen`` and ``rejected``."""
 
     name = "text-generation"
-    columns = (PROMPT, COMPLETION, MESSAGES, *OPTIONS)
-    forms = (("messages",), ("text", "target"))
+    columns = (PROMPT, COMPLETION, MESSAGES, CHOSEN, REJECTED, *WRITING)
+    forms = (*PAIRS, ("messages",), ("text", "target"))
     model_class = "AutoModelForCausalLM"
-    main_score = "log_likelihood"
     tags_words = True
     keeps_text = True
     generates = True
+
+    @property
+    def prefers(self) -> bool:  # type: ignore[override]
+        """Whether it was taught which of two answers is better."""
+        return bool(self.settings.get("beta"))
+
+    @property
+    def main_score(self) -> str:  # type: ignore[override]
+        """The mean log probability of a right answer's sub-words, or of what people preferred."""
+        return "preference_log_likelihood" if self.prefers else "log_likelihood"
 
     @property
     def outputs(self) -> int:
@@ -96,15 +103,16 @@ class TextGeneration(Task):
     @classmethod
     def parse(cls, record: Row, *, labelled: bool = True) -> dict[str, Any]:
         row: dict[str, Any] = {}
-        if record.get("messages") is not None:
-            row["messages"] = _messages(record["messages"], labelled=labelled)
+        if preferences.is_pair(record) or (labelled and preferences.is_half(record)):
+            row = preferences.pair_of(record)
+        elif record.get("messages") is not None:
+            row["messages"] = messages_of(record["messages"], labelled=labelled)
         else:
             row["text"] = required_text(record, "text")
             if labelled or record.get("target") is not None:
                 row["target"] = required_text(record, "target")
         if not labelled:
-            Decoding().given(record)
-            row |= {name: record[name] for name in (*BOUNDS, "stop") if record.get(name) is not None}
+            row |= wishes(record)
         return row
 
     @classmethod
@@ -116,7 +124,14 @@ class TextGeneration(Task):
                 "All rows are of one form: the model is asked as it was taught.",
                 "Write prompts as messages of the user, and completions as the assistant's.",
             )
-        return cls(settings={"form": forms.pop()})
+        pairs = {preferences.is_pair(row) for row in rows}
+        if len(pairs) != 1:
+            raise DataError(
+                "some rows hold a chosen and a rejected answer, others one answer.",
+                "All rows are pairs of answers, or none is.",
+                "Train on the answers first, and then on the pairs from the model that came out.",
+            )
+        return cls(settings={"form": forms.pop()} | ({"beta": preferences.BETA} if pairs.pop() else {}))
 
     def for_run(self, config: TrainConfig, base: Base) -> Self:
         told = json_of(base.path / "config.json")
@@ -130,17 +145,27 @@ class TextGeneration(Task):
         template = template_of(base.path)
         vocabulary = int(told.get("vocab_size") or told.get("text_config", {}).get("vocab_size", 1))
         end = template.tokens.get("eos_token", "")
+        own = self.settings | (_preferring(config, base) if self.prefers else {})
         settings = {
-            **self.settings,
+            **own,
             "vocabulary": vocabulary,
-            "ends": _ends(told, json_of(base.path / "generation_config.json"), base, end),
-            "template": template.source if self.talks else "",
+            "ends": ends_of(told, base.path, end),
+            "template": template.source if own["form"] == "messages" else "",
             "tokens": dict(template.tokens),
         }
         return type(self)(self.labels, self.calibration, settings)
 
     def encode(self, row: Row, encoder: TextEncoder) -> Encoded:
-        """One window: the prompt, and behind it the right answer where the row has one; cut at the left, and at the end."""
+        """One window: the prompt, and behind it the right answer where the row has one; cut at the left, and at the end.
+
+        Of a pair two such windows, read apart: with the chosen answer, and with the rejected one.
+        """
+        if not preferences.is_pair(row):
+            return self._line(row, encoder)
+        chosen, rejected = (self._line(preferences.answered(row, name), encoder) for name in preferences.PAIR)
+        return preferences.paired(chosen, rejected)
+
+    def _line(self, row: Row, encoder: TextEncoder) -> Encoded:
         parts, prompt = self._parts(row)
         read = tokens_of(parts, encoder)
         spans = _shown(row, parts, [span for _, own in read for span in own])
@@ -151,6 +176,7 @@ class TextGeneration(Task):
         said = np.concatenate([np.zeros(len(before), bool), said, np.ones(len(after), bool)])
         spans = [SPECIAL] * len(before) + spans + [SPECIAL] * len(after)
         asked = len(before) + sum(len(own) for own, _ in read[:prompt])
+        room = _room(encoder.limit)
         keep = _kept(len(ids), asked, encoder.limit, first=len(before))
         said[:1] = False  # nothing stands before the first sub-word that could lead to it
         window = Line(
@@ -159,7 +185,7 @@ class TextGeneration(Task):
         )  # fmt: skip
         return Encoded(
             (window,), "".join(part.text for part in parts[:prompt]), asked, truncated=len(keep) < len(ids),
-            asked=min(asked, _room(encoder.limit)), decoding=Decoding().given(row),
+            asked=min(asked, room), decoding=Decoding().given(row), room=encoder.limit - min(asked, room),
         )  # fmt: skip
 
     def _frame(self, encoder: TextEncoder, *, answered: bool) -> tuple[Ints, Ints]:
@@ -193,47 +219,33 @@ class TextGeneration(Task):
         return parts[: last + 1], last
 
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
-        """(n,): the sub-words of the answers in their places, `IGNORE` elsewhere."""
-        window = encoded.windows[0]
-        target = np.full(len(window.ids), IGNORE, dtype=np.int64)
-        if window.heads is not None:
-            target[window.heads] = window.ids[window.heads]
-        return [target]
+        """(n,) a window: the sub-words of the answers in their places, `IGNORE` elsewhere."""
+        targets = [np.full(len(window.ids), IGNORE, dtype=np.int64) for window in encoded.windows]
+        for window, target in zip(encoded.windows, targets, strict=True):
+            if window.heads is not None:
+                target[window.heads] = window.ids[window.heads]
+        return targets
 
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
-        """What the logits say of the right answer; the answer of one's own is written by `generation`."""
-        window = encoded.windows[0]
-        heads = window.heads if window.heads is not None else np.zeros(0, dtype=np.int64)
-        sure = log_softmax(outputs[0][heads - 1]) if len(heads) else np.zeros((0, 1), dtype=np.float32)
-        total = float(sure[np.arange(len(heads)), window.ids[heads]].sum()) if len(heads) else 0.0
-        return Prediction(
-            tokens=encoded.tokens, truncated=encoded.truncated, likelihood=(total, len(heads)) if len(heads) else None
-        )
+        """What the logits say of the right answer, and of the worse one where there is one.
+
+        ``encoded.wish``: the log probabilities of both under a reference, where they are known.
+        """
+        first = judged(encoded, outputs)
+        if not encoded.apart:
+            return first
+        second = judged(replace(encoded, windows=encoded.windows[1:]), outputs[1:])
+        beta = float(self.settings.get("beta", preferences.BETA))
+        return preferences.compared(first, second, encoded.wish, beta)
 
     def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
-        told = [p.likelihood for p in predictions if p.likelihood is not None]
-        scores: dict[str, float] = {}
-        if count := sum(n for _, n in told):
-            mean = sum(total for total, _ in told) / count
-            scores = {"perplexity": math.exp(min(-mean, 700.0)), "log_likelihood": mean}
-        if any(p.text is not None for p in predictions):
-            golds, answers = [gold_of(row) for row in rows], [p.text or "" for p in predictions]
-            pairs = list(zip(golds, answers, strict=True))
-            scores["rouge_l"] = float(np.mean([rouge_l(*pair) for pair in pairs]))
-            scores["chrf"] = chrf(golds, answers)
-            scores["exact_match"] = float(np.mean([exact(*pair) for pair in pairs]))
-        return scores
+        return preferences.scores(predictions) | scored([gold_of(row) for row in rows], predictions)
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
     ) -> torch.Tensor:
         """Every sub-word of an answer counts once, and is foretold by the one before it."""
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(
-            logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORE, reduction="sum",
-            label_smoothing=smoothing,
-        )  # fmt: skip
+        return answer_loss(logits[:, :-1], targets[:, 1:], smoothing)
 
     def model_config(self) -> dict[str, Any]:
         return {}
@@ -251,59 +263,11 @@ class TextGeneration(Task):
         return {TEMPLATE: str(self.settings["template"])} if self.settings.get("template") else {}
 
 
-def gold_of(row: Row) -> str:
-    """The right answer of a labelled row: its target, or the last message of the assistant."""
-    if row.get("messages"):
-        return str(next((m["content"] for m in reversed(row["messages"]) if m["role"] == ASSISTANT), ""))
-    return str(row.get("target", ""))
-
-
-def _messages(value: Any, *, labelled: bool) -> list[dict[str, str]]:
-    """The messages of a cell (a list, or its JSON); raises `DataError`."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = str(value)
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, Mapping) for one in value):
-        raise DataError(
-            f"{value!s:.60} is no conversation.",
-            "messages is a list of {role, content}.",
-            "Mend it or remove the row.",
-            column="messages",
-        )
-    out = [_message(one, place) for place, one in enumerate(value, 1)]
-    if labelled and not any(one["role"] == ASSISTANT for one in out[1:]):
-        raise DataError(
-            "no message of the assistant answers another.",
-            "A model learns what the assistant says.",
-            "Add an answer, or remove the row.",
-            column="messages",
-        )
-    if all(one["role"] == ASSISTANT for one in out):
-        raise DataError("nobody but the assistant speaks.", "It answers somebody.", "Mend it.", column="messages")
-    return out
-
-
-def _message(one: Mapping[str, Any], place: int) -> dict[str, str]:
-    role, content = one.get("role", one.get("from")), one.get("content", one.get("value"))
-    if not isinstance(role, str) or not role or not isinstance(content, str):
-        raise DataError(
-            f"message {place} has the role {role!r} and the content {content!s:.40}.",
-            'Both are texts: {"role": "user", "content": "..."}.',
-            "Mend it or remove the row.",
-            column="messages",
-        )
-    return {"role": ROLES.get(role, role), "content": content}
-
-
-def _ends(config: Mapping[str, Any], generation: Mapping[str, Any], base: Base, end: str) -> list[int]:
-    """The ids after which the base stops: the end token of its tokenizer first, then those its configurations name."""
-    known = json_of(base.path / "tokenizer.json")
-    added = {one.get("content"): one.get("id") for one in known.get("added_tokens") or ()}
-    named = [added.get(end), *(each.get("eos_token_id") for each in (generation, config))]
-    flat = [one for each in named for one in (each if isinstance(each, list) else [each])]
-    return list(dict.fromkeys(int(one) for one in flat if one is not None))
+def _preferring(config: TrainConfig, base: Base) -> dict[str, Any]:
+    """What a run on pairs adds to the settings: a model of luban's that talks goes on to be asked in messages."""
+    taught = json_of(base.path / "luban.json").get("settings", {}).get("form")
+    beta = {"beta": config.dpo_beta or preferences.BETA}
+    return beta | ({"form": "messages"} if taught == "messages" else {})
 
 
 def _room(limit: int) -> int:

@@ -22,8 +22,9 @@ from luban.manifest import NAME
 from luban.predict import Predictor, check_golden, make_golden
 from luban.records import Rows, Watch, unwatched
 from luban.runtimes import RUNTIMES
-from luban.runtimes.base import Runtime
+from luban.runtimes.base import Runtime, encoder_beside
 from luban.stages.export.agreement import Agreement, Answers, ask, compare, spaced
+from luban.stages.export.crossing import trace_crossing
 from luban.stages.export.graph import OPSET, fuse, trace
 from luban.stages.export.quantise import features, quantise
 from luban.stages.export.speed import faster
@@ -127,6 +128,9 @@ def _judge(folder: Folder, rows: Rows, expected: Answers, config: ExportConfig) 
 
 def _traced(folder: Folder, work: Path) -> dict[str, int]:
     raw = work / "traced.onnx"
+    if folder.task().crosses:
+        trace_crossing(folder, work / MODEL)
+        return {}
     if folder.task().generates:  # the fusions know encoders only
         trace_writer(folder, work / MODEL)
         return {}
@@ -153,7 +157,8 @@ def _quantised(
     small, inside = plain, False
     for name, spared in WAYS.items():
         file = plain.file.with_name(f"{name}.onnx")
-        quantise(plain.file, file, spared=spared)
+        for graph, small_one in zip(graphs(plain.file), (file, encoder_beside(file)), strict=False):
+            quantise(graph, small_one, spared=spared)
         small = judge(file)
         notes["int8"] = {"way": name, **_told(small, plain.predictor.runtime, batches, notes["fp32"]["ms"])}
         inside = small.agreement.flips <= config.max_flips
@@ -182,11 +187,16 @@ def _told(one: Candidate, slow: Runtime, batches: list[Batch], slow_ms: float = 
     speedup, measured = faster(one.predictor.runtime, slow, batches)
     told: dict[str, Any] = {
         **one.agreement.as_json(),
-        "bytes": one.file.stat().st_size,
+        "bytes": sum(graph.stat().st_size for graph in graphs(one.file)),
         "ms": round((slow_ms or measured) / speedup, 3),
         "speedup": round(speedup, 3),
     }
     return {**told, "scores": one.scores} if one.scores else told
+
+
+def graphs(file: Path) -> list[Path]:
+    """The graphs of a model: ``file``, and its encoder's where it stands by itself."""
+    return [file, *(beside for beside in [encoder_beside(file)] if beside.is_file())]
 
 
 def _singles(predictor: Predictor, answers: Answers) -> list[Batch]:
@@ -230,7 +240,8 @@ def _fill(folder: Folder, model: Path, golden: list[Golden], notes: dict[str, An
             continue
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder.path / name, work / name)
-    shutil.copyfile(model, work / MODEL)
+    for graph in graphs(model):
+        shutil.copyfile(graph, work / graph.name.replace(model.stem, Path(MODEL).stem, 1))
     if golden:
         write_golden(work, golden)
     (work / REPORT).parent.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from luban.folder import Folder
 from luban.manifest import BaseInfo
 from luban.predict import Predictor
 from luban.records import Prepared, Remembered, Row
-from luban.stages.train import continual, fused, warm
+from luban.stages.train import continual, crossing, fused
 from luban.stages.train import teacher as teachers
 from luban.stages.train.material import Material
 from luban.stages.train.model import build
@@ -63,8 +63,8 @@ class Origin:
         head_dropout = 0.1 if config.dropout < 0 else dropout
         if self.task.fuses:
             return fused.build(self.base.path, material.task, config, dropout=dropout, head_dropout=head_dropout)
-        if material.task.settings.get("warm"):
-            return warm.build(
+        if material.task.crosses:
+            return crossing.build(
                 self.base.path, material.task, layers=config.decoder_layers, dropout=dropout, seed=config.seed
             )
         model = build(self.base.path, self.task, dropout=dropout, head_dropout=head_dropout, seed=config.seed)

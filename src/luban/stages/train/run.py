@@ -65,6 +65,7 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     from luban.stages.train.material import encode
     from luban.stages.train.methods import METHODS
     from luban.stages.train.recipe import schedule
+    from luban.stages.train.reference import referred
 
     data, config = origin.data, origin.config
     start = time.perf_counter()
@@ -82,6 +83,7 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     run = Run(
         Path(f"{out}.run"), _key(data, base, config, origin.notes), config, unwatched if processes.rank() else watch
     )
+    material = referred(model, material, work, key=run.key, bf16=plan.bf16, watch=run.watch)
     model = origin.plain(run.fine_tune(model, material, plan))
     scores, predictor = judged(model, material)
     kept = _remembered(origin, predictor, run)
@@ -101,9 +103,15 @@ def check_method(config: TrainConfig, task: str, base: Path) -> None:
     """Raises `UnknownName` for a method there is not, `ConfigError` for a task or a base that it cannot train."""
     from luban.stages.train.methods import METHODS
 
-    if config.packing and not TASKS[task].generates:
+    if config.packing and (not TASKS[task].generates or TASKS[task].crosses):
         raise ConfigError(
-            f"packing is on, and {task} writes nothing.", "Rows are packed for text-generation.", "Leave out --packing."
+            f"packing is on, and {task} does not go on from texts.", "Rows are packed for text-generation.", "Leave out --packing."
+        )
+    if config.vision_base and not TASKS[task].fuses:
+        raise ConfigError(
+            f"vision_base is {config.vision_base}, and {task} has one base.",
+            "Rows of multimodal-classification have a second one for their pictures.",
+            "Name the base with --base.",
         )
     reason = METHODS[config.method].refused(config, task)
     if reason:
@@ -114,9 +122,11 @@ def check_method(config: TrainConfig, task: str, base: Path) -> None:
 
 def check_objectives(config: TrainConfig, data: Prepared) -> None:
     """Raises `ConfigError` for an option of the loss that these rows cannot take."""
+    from luban.stages.train import reference
     from luban.stages.train.objectives.rules import check
 
     check(config, data.task, data.train)
+    reference.check(config, data)
 
 
 def _remembered(origin: Origin, predictor: Predictor, run: Run) -> dict[str, Any]:
