@@ -2,10 +2,10 @@
 
     parser = bench.parser(__doc__)                     --data, --models, --threads, --quick, --json
     with bench.begun(parser, arguments) as options:    ``options.scratch`` is a folder that goes when this ends
-        bench.tell(options, rows)                      rows: what, value, unit, ratio, against, and more where a script has it
+            bench.tell(options, rows)                      rows: what, value, unit, ratio, against, and what else there is
 
 ``--quick`` takes made rows (made.py) and a tiny base unless ``--data`` and ``--base`` name others: nothing is needed but
-luban itself, and the figures mean nothing. It measures nothing and knows no task.
+luban itself, and the figures mean nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,14 +30,19 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import torch
 from made import made
+from numpy.typing import NDArray
 
 from luban import bases
 from luban.bases import Base
-from luban.config import PrepareConfig
+from luban.config import PrepareConfig, TrainConfig, parse
+from luban.folder import Folder
+from luban.metrics.intervals import mean_of, paired
+from luban.predict import Predictor
 from luban.records import EpochEnd, Prepared, Rows
 from luban.stages.prepare import prepare
+from luban.stages.train import train
 from luban.tasks import TASKS
-from luban.testing import tiny_base
+from luban.testing import base_for
 from luban.training import multiplies_bf16
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -70,12 +76,12 @@ def begun(made_parser: argparse.ArgumentParser, arguments: Sequence[str] | None)
         yield options
 
 
-def base(options: argparse.Namespace, name: str = "minilm") -> Base:
-    """The base of this name, from ``--models`` or the catalogue; a tiny one where it is to be quick."""
+def base(options: argparse.Namespace, name: str = "minilm", task: str = "text-classification") -> Base:
+    """The base of this name (or of ``--base``), from ``--models`` or the catalogue; a tiny one where it is to be quick."""
     name = getattr(options, "base", None) or name
     if options.quick and not Path(name).is_dir():
-        tiny = options.scratch / "tiny"
-        return bases.find(str(tiny if tiny.is_dir() else tiny_base(tiny)))
+        tiny = options.scratch / f"tiny-{task}"
+        return bases.find(str(tiny if tiny.is_dir() else base_for(task, tiny)))
     local = options.models / name
     return bases.find(str(local) if local.is_dir() else name)
 
@@ -102,6 +108,35 @@ def thinned(found: Prepared, *, train: int = 0, valid: int = 0, test: int = 0) -
 def line(what: str, value: float | None, unit: str, ratio: float | None = None, against: str = "", **more: Any) -> Line:
     """One figure."""
     return {"what": what, "value": value, "unit": unit, "ratio": ratio, "against": against, **more}
+
+
+def learnt(options: argparse.Namespace, data: Prepared, out: Path, **settings: Any) -> Folder:
+    """A model folder, trained with the defaults but for these options of training; one pass where it is to be quick."""
+    quick = {"epochs": 1} if options.quick else {}
+    config = parse(TrainConfig, {"task": data.task, "log": (), **settings, **quick})
+    begin = base(options, config.base, data.task) if config.start == config.base else bases.find(config.start)
+    started = time.process_time()
+    folder = train(data, begin, config, out, watch=watch)
+    say(f"{out.name}: {time.process_time() - started:.0f} CPU seconds, dev {folder.manifest.scores.get('valid')}")
+    return folder
+
+
+def right(model: Predictor, judged: Rows) -> NDArray[np.bool_]:
+    """Which of the rows a classifier answers rightly."""
+    answers = model.predict([{name: row[name] for name in ("text", "text_pair") if name in row} for row in judged])
+    return np.array([answer.label == row["label"] for answer, row in zip(answers, judged, strict=True)])
+
+
+def accuracy(what: str, now: NDArray[np.bool_], before: NDArray[np.bool_] | None = None, against: str = "") -> Line:
+    """The accuracy of answers that are right or not; ``more``: than others to the same rows, and its paired interval."""
+    value = float(now.mean())
+    if before is None:
+        return line(what, round(value, 4), "accuracy")
+    gap = paired(mean_of(a=before), mean_of(a=now), len(now))["a"]
+    more = [round(each, 4) for each in (gap.value, gap.low, gap.high)]
+    return line(
+        what, round(value, 4), "accuracy", round(value / max(1e-9, float(before.mean())), 4), against, more=more
+    )
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
@@ -136,7 +171,8 @@ def tell(options: argparse.Namespace, found: Sequence[Mapping[str, Any]]) -> Non
     for row in found:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:9.3f} x {row['against']}"
         value = "-" if row["value"] is None else f"{row['value']:.4f}"
-        print(f"{row['what']:<{width}} {value:>10} {row['unit']:<24}{ratio}".rstrip())
+        more = "  {:+.4f} ({:+.4f} to {:+.4f})".format(*row["more"]) if "more" in row else ""
+        print(f"{row['what']:<{width}} {value:>10} {row['unit']:<24}{ratio}{more}".rstrip())
 
 
 def say(text: str) -> None:

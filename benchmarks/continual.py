@@ -14,35 +14,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import platform
 import random
-import sys
-import tempfile
-import time
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import bench
 
-import numpy as np
-import torch
-
-from luban import bases
-from luban.config import PrepareConfig, TrainConfig
-from luban.folder import Folder
-from luban.metrics.intervals import mean_of, paired
 from luban.predict import Predictor
-from luban.records import Prepared, Row
-from luban.stages.prepare import prepare
-from luban.stages.train import train
-from luban.tasks import TASKS
+from luban.records import Row
 
-REPO = Path(__file__).resolve().parent.parent
-TASK, SOURCE, SEED = "text-classification", "intent-en-banking77", 13
+TASK, SEED = "text-classification", 13
 WAYS: dict[str, dict[str, Any]] = {
     "replay and the older model's answers": {},
     "the older model's answers alone": {"replay_rows": 0},
@@ -50,85 +32,40 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def main() -> None:
-    options = arguments()
-    torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        old, new, tests = parted(options, place)
-        kept = (options.keep or place) / "old"
+def main(arguments: Sequence[str] | None = None) -> None:
+    with bench.begun(parser(), arguments) as options:
+        if options.quick:
+            options.rows, options.new = 12, 2
+        old, new, tests = parted(options)
+        kept = (options.keep or options.scratch) / "old"
         if not (kept / "luban.json").is_file():
-            learnt(rows_of({"source": str(old)}), settings(options), kept)
-        rows = [] if options.part == "old" else list(compared(options, kept, (old, new), tests))
-    machine = {
-        "processor": processor(),
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "load": os.getloadavg()[0],
-    }
-    if options.json:
-        print(json.dumps({"machine": machine, "rows": rows}))
-        return
-    print(machine)
-    for row in rows:
-        beside = f"{row['ratio']:+8.4f} {row['against']}" if row["ratio"] is not None else ""
-        print(f"{row['what']:<66}{row['value']:>8.4f} {row['unit']:<10}{beside}")
+            bench.learnt(options, bench.rows(options, TASK, {"source": str(old)}), kept)
+        bench.tell(options, [] if options.part == "old" else list(compared(options, kept, (old, new), tests)))
 
 
-def compared(options: argparse.Namespace, kept: Path, files: tuple[Path, Path], tests: dict[str, list[Row]]) -> Any:
+def compared(
+    options: argparse.Namespace, kept: Path, files: tuple[Path, Path], tests: dict[str, list[Row]]
+) -> Iterator[bench.Line]:
     """Lines for the older model and each way to go on from it."""
-    before = right(Predictor.open(kept), tests["old"])
-    yield line("old classes, before", before, None)
-    data = rows_of({"source": str(files[1]), "replay": str(files[0])})
+    before = bench.right(Predictor.open(kept), tests["old"])
+    yield bench.accuracy("old classes, before", before)
+    data = bench.rows(options, TASK, {"source": str(files[1]), "replay": str(files[0])})
     for number, (name, way) in enumerate(WAYS.items()):
         if options.way is not None and number not in options.way:
             continue
-        config = settings(options, continue_from=str(kept), max_forget=1.0, **way)
-        with tempfile.TemporaryDirectory() as out:
-            model = Predictor.open(learnt(data, config, Path(out) / f"way-{number}"))
-        yield line(f"old classes, after {name}", right(model, tests["old"]), before)
-        yield line(f"new classes, after {name}", right(model, tests["new"]), None)
+        out = options.scratch / f"way-{number}"
+        folder = bench.learnt(options, data, out, continue_from=str(kept), max_forget=1.0, **way)
+        model = Predictor.open(folder)
+        yield bench.accuracy(f"old classes, after {name}", bench.right(model, tests["old"]), before, "before")
+        yield bench.accuracy(f"new classes, after {name}", bench.right(model, tests["new"]))
 
 
-def line(what: str, now: np.ndarray, before: np.ndarray | None) -> dict[str, Any]:
-    out = {"what": what, "value": round(float(now.mean()), 4), "unit": "accuracy", "ratio": None, "against": ""}
-    if before is not None:
-        gap = paired(mean_of(a=before), mean_of(a=now), len(now))["a"]
-        between = [round(gap.low, 4), round(gap.high, 4)]
-        out |= {"ratio": round(gap.value, 4), "against": "more than before", "interval": between}
-    return out
-
-
-def right(model: Predictor, rows: list[Row]) -> np.ndarray:
-    answers = [answer.label for answer in model.predict(rows)]
-    return np.array([answer == row["label"] for answer, row in zip(answers, rows, strict=True)])
-
-
-def learnt(data: Prepared, config: TrainConfig, out: Path) -> Folder:
-    started = time.process_time()
-    folder = train(data, bases.find(config.start), config, out)
-    told = {key: value for key, value in folder.manifest.notes.get("continual", {}).items() if key != "classes"}
-    say(f"{out.name}: {time.process_time() - started:.0f} CPU seconds, dev {folder.manifest.scores['valid']} {told}")
-    return folder
-
-
-def settings(options: argparse.Namespace, **more: Any) -> TrainConfig:
-    return TrainConfig.model_validate({"task": TASK, "log": (), **({"epochs": 1} if options.quick else {}), **more})
-
-
-def rows_of(options: dict[str, Any]) -> Prepared:
-    return prepare(PrepareConfig.model_validate({**options, "strict": False}), TASKS[TASK])
-
-
-def parted(options: argparse.Namespace, place: Path) -> tuple[Path, Path, dict[str, list[Row]]]:
+def parted(options: argparse.Namespace) -> tuple[Path, Path, dict[str, list[Row]]]:
     """Files of old and of new training rows, and the test rows of both."""
-    data = rows_of(
-        {"source": str(options.data / SOURCE / "train.csv"), "test": str(options.data / SOURCE / "test.csv")}
-    )
+    data = bench.rows(options, TASK, bench.BANKING)
     labels = sorted({row["label"] for row in data.train})
     random.Random(SEED).shuffle(labels)
-    if options.quick:
-        labels, data = labels[:6], replace(data, test=list(data.test)[::20])
+    labels = labels[:6] if options.quick else labels
     new = set(labels[: options.new])
     rows = [row for row in (*data.train, *data.valid) if row["label"] in set(labels)]
     random.Random(SEED).shuffle(rows)
@@ -138,7 +75,7 @@ def parted(options: argparse.Namespace, place: Path) -> tuple[Path, Path, dict[s
             held[row["label"]].append(row)
     files = []
     for name, mine in (("old", False), ("new", True)):
-        files.append(place / f"{name}.csv")
+        files.append(options.scratch / f"{name}.csv")
         with files[-1].open("w", encoding="utf8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label"])
@@ -150,35 +87,14 @@ def parted(options: argparse.Namespace, place: Path) -> tuple[Path, Path, dict[s
     return files[0], files[1], tests
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=Path, help="directory that keeps the older model")
-    parser.add_argument("--part", choices=["old", "new"], help="both where none is named")
-    parser.add_argument(
-        "--way", type=int, nargs="*", help="which ways to go on, counted from 0; all where none is named"
-    )
-    parser.add_argument("--new", type=int, default=20, help="classes that come later")
-    parser.add_argument("--rows", type=int, default=40, help="training rows a class")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.rows, options.new = 12, 2
-    return options
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--keep", type=Path, help="directory that keeps the older model")
+    out.add_argument("--part", choices=["old", "new"], help="both where none is named")
+    out.add_argument("--way", type=int, nargs="*", help="which ways to go on, counted from 0; all where none is named")
+    out.add_argument("--new", type=int, default=20, help="classes that come later")
+    out.add_argument("--rows", type=int, default=40, help="training rows a class")
+    return out
 
 
 if __name__ == "__main__":

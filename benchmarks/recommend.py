@@ -10,105 +10,77 @@ once and serve every variant. ``--quick`` takes forty made films: it shows that 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import random
-import sys
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+import bench
 import numpy as np
 
-from luban import bases
-from luban.config import PrepareConfig, TrainConfig
+from luban.config import TrainConfig
 from luban.encoding import TextEncoder
 from luban.metrics.recommending import Neighbours, coverage, found, popularity, rank_of
 from luban.records import Prepared, unwatched
-from luban.stages.prepare import prepare
 from luban.stages.train.model import build
 from luban.stages.train.recommender import catalogue_of, learn, read, taught
-from luban.tasks import TASKS
 from luban.towers import Catalogue, Towers
 
-REPO = Path(__file__).resolve().parents[1]
 TASK, DATA = "recommendation", "rec-en-movietweetings"
 WAYS = ("both", "text", "id")
 NAMES = {"both": "text and ids", "text": "text alone", "id": "ids alone"}
 
 
-def main() -> None:
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="luban-recommend-") as scratch:
-        source = made(Path(scratch) / "rows") if options.quick else options.data / DATA
-        data = prepare(PrepareConfig.model_validate({"source": str(source)}), TASKS[TASK])
-        rows = table(data, options, Path(scratch))
-    if options.json:
-        print(json.dumps({"machine": platform.platform(), "rows": rows}, indent=1))
-        return
-    for row in rows:
-        print(f"{row['what']:<44}{row['value']:8.4f}  {row['ratio']:5.2f} x {row['against']}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    with bench.begun(parser(), arguments) as options:
+        source = made(options.scratch / "rows") if options.quick else options.data / DATA
+        bench.tell(options, table(bench.rows(options, TASK, {"source": str(source)}), options))
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--by", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--base", default="minilm")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="options of training")
-    parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data")
-    parser.add_argument("--part", choices=["valid", "test"], default="test")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--by", nargs="+", choices=WAYS, default=list(WAYS))
+    out.add_argument("--base", default="minilm")
+    out.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="options of training")
+    out.add_argument("--part", choices=["valid", "test"], default="test")
+    return out
 
 
-def table(data: Prepared, options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+def table(data: Prepared, options: argparse.Namespace) -> list[bench.Line]:
     """One line a score and way, against the better baseline."""
     rows = list(getattr(data, options.part))
     catalogue = catalogue_of(data)
     scores = {f"floor: {name}": told for name, told in baselines(data, catalogue, rows).items()}
     floor = {name: max(told[name] for told in scores.values()) for name in ("hit_rate@10", "ndcg@10", "mrr")}
     chosen = dict(pair.split("=", 1) for pair in options.set)
-    vectors, width = texts(catalogue, options.base) if set(options.by) - {"id"} else (None, 1)
+    vectors, width = texts(catalogue, options) if set(options.by) - {"id"} else (None, 1)
     for by in options.by:
         config = TrainConfig.model_validate({"task": TASK, "items_by": by, "log": (), **chosen})
         started = time.process_time()
         mine = vectors if by != "id" else None
-        learnt = learn(data, catalogue, mine, config, (scratch / by, unwatched), width=width)
+        learnt = learn(data, catalogue, mine, config, (options.scratch / by, unwatched), width=width)
         seconds = time.process_time() - started
         scores[NAMES[by]] = judged(learnt.towers, catalogue, rows)
-        print(
-            f"{NAMES[by]}: {seconds:.0f} CPU s, {len(learnt.history)} epochs",
-            learnt.history,
-            file=sys.stderr,
-            flush=True,
-        )
+        bench.say(f"{NAMES[by]}: {seconds:.0f} CPU s, {len(learnt.history)} epochs {learnt.history}")
     return [
-        {
-            "what": f"{way}, {name} ({options.part}, {len(rows)} rows)",
-            "value": value,
-            "unit": name,
-            "ratio": value / floor.get(name, value),
-            "against": "the better floor" if name in floor else "itself",
-        }
+        bench.line(
+            f"{way}, {name} ({options.part}, {len(rows)} rows)", value, name,
+            value / floor.get(name, value), "the better floor" if name in floor else "itself",
+        )
         for way, told in scores.items()
         for name, value in told.items()
-    ]
+    ]  # fmt: skip
 
 
-def texts(catalogue: Catalogue, base: str) -> tuple[Any, int]:
+def texts(catalogue: Catalogue, options: argparse.Namespace) -> tuple[Any, int]:
     """The base's vectors of the items' texts, and their width."""
     started = time.process_time()
-    at = bases.find(base).path
+    at = bench.base(options).path
     task = taught(TrainConfig.model_validate({"task": TASK}))
     model = build(at, task, dropout=0.0).eval()
     vectors = read(catalogue.texts, model, task, TextEncoder.open(at), unwatched)
-    print(f"{len(vectors)} texts read: {time.process_time() - started:.0f} CPU s", file=sys.stderr, flush=True)
+    bench.say(f"{len(vectors)} texts read: {time.process_time() - started:.0f} CPU s")
     return vectors, vectors.shape[1]
 
 

@@ -11,69 +11,37 @@ rerank: a cross-encoder puts the ten best of the fine-tuned model in order; it l
 training questions. sts: pair-zh-stsb, Spearman on the test part, before and after training on the train part.
 
 ``--keep`` keeps the model folders, and a folder that is there is scored, not trained again. ``--quick`` trains on a few rows
-for one epoch: it shows that the script runs, its scores mean nothing.
+for one epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
-import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+import bench
 import numpy as np
 
-from luban import bases
-from luban.config import PrepareConfig, TrainConfig
+from luban.config import TrainConfig
 from luban.folder import Folder
 from luban.metrics.ranking import TfIdf, found, ranks_of
 from luban.predict import Predictor
-from luban.records import EpochEnd, Prepared
-from luban.stages.prepare import prepare
-from luban.stages.train import train
+from luban.records import Prepared
 from luban.stages.train.material import encode, live
 from luban.stages.train.model import build
-from luban.tasks.embedding import Embedding, searched
+from luban.tasks.embedding import searched
 
 Rows = list[dict[str, Any]]
+FILES, E5 = ("train", "dev", "test"), "e5-small-zh-en"
 FAQ = "faq-en-covidfaq/query_answer_pairs.json"
 FOLDS = 5
 TOP = 10
 STATED = 0.70
 "MRR of TF-IDF as stated with the data; the floor below is measured in the same run, on the same folds"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the parts share."""
-
-    data: Path
-    models: Path
-    keep: Path
-    quick: bool
-
-    def config(self, base: str, **values: Any) -> TrainConfig:
-        few = {"epochs": 1, "max_length": 16} if self.quick else {}
-        return TrainConfig.model_validate({"base": base, "log": (), **values, **few})
-
-    def base(self, name: str) -> bases.Base:
-        """A base beside the data, or a known one."""
-        return bases.find(str(self.models / name) if (self.models / name).is_dir() else name)
-
-    def trained(self, name: str, rows: Prepared, config: TrainConfig) -> Folder:
-        out = self.keep / name
-        if (out / "luban.json").is_file():
-            return Folder.open(out)
-        return train(rows, self.base(config.base), config, out, watch=say)
 
 
 def faq_rows(data: Path) -> tuple[Rows, list[str]]:
@@ -134,36 +102,43 @@ def judged(scores: Any, search: Any, rows: Rows) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in {**own, "mrr, any": every["mrr"]}.items()}
 
 
-def frozen(trial: Trial, rows: Prepared, config: TrainConfig) -> Predictor:
+def trained(options: argparse.Namespace, name: str, rows: Prepared, **settings: Any) -> Predictor:
+    """A model, trained or kept from before."""
+    out = (options.keep or options.scratch) / name
+    known = (out / "luban.json").is_file()
+    return Predictor.open(Folder.open(out) if known else bench.learnt(options, rows, out, **settings))
+
+
+def frozen(options: argparse.Namespace, rows: Prepared, base: str) -> Predictor:
     """The base as it is."""
-    material = encode(rows, trial.base(config.base), config)
+    config = TrainConfig(task=rows.task, base=base)
+    material = encode(rows, bench.base(options, base, rows.task), config)
     return live(build(material.base, material.task, dropout=0.0).eval(), material.task, material.encoder)
 
 
-def faq(trial: Trial, folds: Sequence[int], wanted: Sequence[str]) -> list[dict[str, Any]]:
-    rows, passages = faq_rows(trial.data)
+def faq(options: argparse.Namespace) -> list[bench.Line]:
+    rows, passages = faq_rows(options.data)
     told: dict[str, dict[str, list[float]]] = {}
 
     def tell(what: str, scores: dict[str, float]) -> None:
         for name in ("mrr", "recall@1", "recall@5", "ndcg@10", "mrr, any"):
             told.setdefault(what, {}).setdefault(name, []).append(scores[name])
-        print(what, {name: round(value, 4) for name, value in scores.items()}, file=sys.stderr, flush=True)
+        bench.say(f"{what} { {name: round(value, 4) for name, value in scores.items()} }")
 
-    for fold in folds:
-        train_rows, valid, test = parts(rows, fold, trial.quick)
-        config = trial.config("minilm", task="embedding")
+    for fold in options.folds[:1] if options.quick else options.folds:
+        train_rows, valid, test = parts(rows, fold, options.quick)
         made = Prepared(
-            "embedding", "faq", train_rows, among(valid, passages), test, (), {}, f"faq {fold} {trial.quick}"
+            "embedding", "faq", train_rows, among(valid, passages), test, (), {}, f"faq {fold} {options.quick}"
         )
-        scores, search = search_scores(frozen(trial, made, config), test, passages)
+        scores, search = search_scores(frozen(options, made, "minilm"), test, passages)
         tell("frozen minilm", scores)
         words = TfIdf(search.passages)
         tell("TF-IDF", judged(np.stack([words.scores(row["text"]) for row in test]), search, test))
-        predictor = Predictor.open(trial.trained(f"faq-{fold}", made, config))
+        predictor = trained(options, f"faq-{fold}", made)
         scores, search = search_scores(predictor, test, passages)
         tell("fine-tuned minilm", scores)
-        if "rerank" in wanted:
-            tell("and its ten best reranked", reranked(trial, fold, made, predictor, search))
+        if "rerank" in options.part:
+            tell("and its ten best reranked", reranked(options, fold, made, predictor, search))
     return [
         line(f"FAQ, {what}: {name}", values, told["TF-IDF"][name])
         for what, s in told.items()
@@ -171,21 +146,23 @@ def faq(trial: Trial, folds: Sequence[int], wanted: Sequence[str]) -> list[dict[
     ]
 
 
-def line(what: str, values: Sequence[float], floor: Sequence[float]) -> dict[str, Any]:
+def line(what: str, values: Sequence[float], floor: Sequence[float]) -> bench.Line:
     mean, least = float(np.mean(values)), float(np.mean(floor))
-    told = {"value": round(mean, 4), "unit": "share", "ratio": round(mean / least, 3)}
     against = f"TF-IDF {least:.3f} on the same folds ({STATED} MRR is stated with the data)"
-    return {"what": what, **told, "against": against, "folds": [round(value, 4) for value in values]}
+    folds = [round(value, 4) for value in values]
+    return bench.line(what, round(mean, 4), "share", round(mean / least, 3), against, folds=folds)
 
 
-def reranked(trial: Trial, fold: int, made: Prepared, predictor: Predictor, search: Any) -> dict[str, float]:
+def reranked(
+    options: argparse.Namespace, fold: int, made: Prepared, predictor: Predictor, search: Any
+) -> dict[str, float]:
     """Scores once a cross-encoder has put the ten best of each query in order; what lies below them stays."""
     passages = list(search.passages)
     rows = [dict(row) for row in made.train]
     mistakes = with_mistakes(predictor, rows, passages)
     valid = with_mistakes(predictor, [{k: row[k] for k in ("text", "text_pair")} for row in made.valid], passages)
-    data = Prepared("rerank", "faq", mistakes, valid, [], (), {}, f"rerank {fold} {trial.quick}")
-    order = Predictor.open(trial.trained(f"rerank-{fold}", data, trial.config("minilm", task="rerank", epochs=2)))
+    data = Prepared("rerank", "faq", mistakes, valid, [], (), {}, f"rerank {fold} {options.quick}")
+    order = trained(options, f"rerank-{fold}", data, epochs=2)
     scores = search.queries @ search.vectors.T
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     asked = [
@@ -206,68 +183,48 @@ def with_mistakes(predictor: Predictor, rows: Rows, passages: Sequence[str], cou
     return [{**row, "negatives": [search.passages[j] for j in top]} for row, top in zip(rows, best, strict=True)]
 
 
-def sts(trial: Trial) -> list[dict[str, Any]]:
+def sts(options: argparse.Namespace) -> list[bench.Line]:
     """Spearman on the test part, before and after."""
-    source = trial.data / "pair-zh-stsb"
-    read = prepare(
-        PrepareConfig(
-            source=str(source / "cnsd-sts-train.txt"), valid=str(source / "cnsd-sts-dev.txt"),
-            test=str(source / "cnsd-sts-test.txt"), columns={"text": "2", "text_pair": "3", "score": "4"},
-        ),
-        Embedding,
-    )  # fmt: skip
-    count = 40 if trial.quick else 10**6
-    few = [[dict(row) for row in list(part)[:count]] for part in (read.train, read.valid, read.test)]
-    rows = Prepared("embedding", "stsb", *few, (), {}, f"sts {trial.quick}")
-    config = trial.config("e5-small-zh-en", task="embedding", epochs=1)
-    base = frozen(trial, rows, config)
+    names = {
+        part: f"pair-zh-stsb/cnsd-sts-{file}.txt" for part, file in zip(("source", "valid", "test"), FILES, strict=True)
+    }
+    read = bench.rows(options, "embedding", names, columns={"text": "2", "text_pair": "3", "score": "4"})
+    rows = bench.thinned(read, train=40, valid=40, test=40) if options.quick else read
+    base = frozen(options, rows, E5)
     before = base.task.score(rows.test, base.predict(bare(rows.test)))["spearman"]
-    print("before", before, file=sys.stderr, flush=True)
-    tuned = Predictor.open(trial.trained("stsb", rows, config))
+    bench.say(f"before {before}")
+    tuned = trained(options, "stsb", rows, base=E5, epochs=1)
     after = tuned.task.score(rows.test, tuned.predict(bare(rows.test)))["spearman"]
     told = (("before", before, "the stated 0.774", 0.774), ("after one epoch", after, "before", before))
     return [
-        {
-            "what": f"pair-zh-stsb test, e5-small {what}: spearman", "value": round(value, 4), "unit": "spearman",
-            "ratio": round(value / least, 3), "against": against,
-        }
+        bench.line(
+            f"pair-zh-stsb test, e5-small {what}: spearman",
+            round(value, 4),
+            "spearman",
+            round(value / least, 3),
+            against,
+        )
         for what, value, against, least in told
-    ]  # fmt: skip
+    ]
 
 
 def bare(rows: Any) -> Rows:
     return [{"text": row["text"], "text_pair": row["text_pair"]} for row in rows]
 
 
-def say(event: object) -> None:
-    """Dev scores to stderr."""
-    if isinstance(event, EpochEnd):
-        print(f"  epoch {event.epoch}: {dict(event.extra)}", file=sys.stderr, flush=True)
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--part", nargs="+", choices=("faq", "rerank", "sts"), default=["faq", "rerank", "sts"])
+    out.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
+    out.add_argument("--keep", type=Path)
+    return out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--models", type=Path, default=Path("../shared/models"))
-    parser.add_argument("--part", nargs="+", choices=("faq", "rerank", "sts"), default=["faq", "rerank", "sts"])
-    parser.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        trial = Trial(given.data, given.models, given.keep or Path(scratch), given.quick)
-        rows: list[dict[str, Any]] = []
-        if {"faq", "rerank"} & set(given.part):
-            rows += faq(trial, given.folds[:1] if given.quick else given.folds, given.part)
-        if "sts" in given.part:
-            rows += sts(trial)
-    told = {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "rows": rows}
-    if given.json:
-        print(json.dumps(told))
-        return
-    for row in rows:
-        print(f"{row['value']:.4f}  {row['what']}  ({row['ratio']} x {row['against']})")
+    with bench.begun(parser(), arguments) as options:
+        found = faq(options) if {"faq", "rerank"} & set(options.part) else []
+        found += sts(options) if "sts" in options.part else []
+        bench.tell(options, found)
 
 
 if __name__ == "__main__":

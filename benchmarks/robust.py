@@ -14,33 +14,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
+import bench
 import numpy as np
 
-from luban import bases
-from luban.config import PrepareConfig, TrainConfig
 from luban.perturb import PERTURBATIONS
 from luban.predict import Predictor
 from luban.records import Prepared, Row
-from luban.stages.prepare import prepare
-from luban.stages.train import train
-from luban.tasks import TASKS
 
 TASK = "text-classification"
 SETS = {
-    "sst2": ("sent-en-sst2/train.tsv", "sent-en-sst2/dev.tsv", "sent-en-sst2/test.tsv"),
-    "trec": ("topic-en-trec/train.txt", "", "topic-en-trec/test.txt"),
+    "sst2": {
+        part: f"sent-en-sst2/{name}.tsv" for part, name in (("source", "train"), ("valid", "dev"), ("test", "test"))
+    },
+    "trec": bench.TREC,
 }
 WAYS = (
     "plain",
@@ -55,20 +47,10 @@ DRAWS = 2
 "perturbed versions of each row: one draw of typos says little"
 
 
-def rows_of(data: Path, chosen: argparse.Namespace) -> Prepared:
+def rows_of(chosen: argparse.Namespace) -> Prepared:
     """The set's rows, of which up to ``rows`` (evenly spread) are learnt from."""
-    source, valid, test = (str(data / part) if part else "" for part in SETS[chosen.on])
-    found = prepare(PrepareConfig(source=source, valid=valid, test=test, strict=False), TASKS[TASK])
-    most = 200 if chosen.quick else chosen.rows
-    dev, judged = (60, 60) if chosen.quick else (500, len(found.test))
-    parts = {"train": spread(found.train, most), "valid": spread(found.valid, dev), "test": spread(found.test, judged)}
-    return replace(found, **parts, fingerprint=f"{chosen.on}-{most}-{chosen.flip}")
-
-
-def spread(rows: Sequence[Row], count: int) -> list[Row]:
-    """Up to ``count`` rows, evenly spread."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
-    return [dict(rows[int(i)]) for i in places]
+    found = bench.rows(chosen, TASK, SETS[chosen.on])
+    return bench.thinned(found, train=chosen.rows, valid=60 if chosen.quick else 500, test=60 if chosen.quick else 0)
 
 
 def flipped(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
@@ -103,44 +85,37 @@ def accuracies(predictor: Predictor, rows: Sequence[Row]) -> dict[str, float]:
 
 def trained(prepared: Prepared, way: str, seed: int, chosen: argparse.Namespace) -> dict[str, float]:
     """Train one way with one seed; its accuracies and process CPU seconds."""
-    config = TrainConfig.model_validate(
-        {
-            "task": TASK, "base": chosen.base, "epochs": 1 if chosen.quick else chosen.epochs, "seed": seed, "log": (),
-            "threads": 1, "patience": 9, **options_of(way),
-        }
-    )  # fmt: skip
+    settings = {"epochs": chosen.epochs, "seed": seed, "threads": chosen.threads, "patience": 9, **options_of(way)}
+    data = prepared
+    if chosen.flip:
+        data = replace(
+            data, train=flipped(data.train, chosen.flip, seed), fingerprint=f"{data.fingerprint}:{chosen.flip}"
+        )
     started = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        local = chosen.models / chosen.base
-        base = bases.find(str(local) if local.is_dir() else chosen.base)
-        data = replace(prepared, train=flipped(prepared.train, chosen.flip, seed)) if chosen.flip else prepared
-        made = train(data, base, config, Path(folder) / "model")
-        seconds = time.process_time() - started
-        predictor, suspects = Predictor.open(made, check=False), made.manifest.notes.get("suspects")
-        judged = {"valid": prepared.valid, "test": prepared.test}
-        found = {
-            f"{p} {kind}": value for p, rows in judged.items() for kind, value in accuracies(predictor, rows).items()
-        }
+    made = bench.learnt(chosen, data, chosen.scratch / f"{way}-{seed}", **settings)
+    seconds = time.process_time() - started
+    predictor, suspects = Predictor.open(made, check=False), made.manifest.notes.get("suspects")
+    judged = {"valid": prepared.valid, "test": prepared.test}
+    found = {f"{p} {kind}": value for p, rows in judged.items() for kind, value in accuracies(predictor, rows).items()}
     found["seconds"] = seconds
-    said = json.dumps({"way": way, "seed": seed, **found, "suspects": suspects})
-    print(said, file=sys.stderr, flush=True)
+    bench.say(json.dumps({"way": way, "seed": seed, **found, "suspects": suspects}))
     return found
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, float]]], on: str) -> list[dict[str, object]]:
+def table(found: Mapping[str, Sequence[Mapping[str, float]]], on: str) -> list[bench.Line]:
     """One row for each way and kind of text: the mean over seeds, and the gain over ``plain`` with its spread over seeds."""
-    rows: list[dict[str, object]] = []
+    rows: list[bench.Line] = []
     plain, best = found.get("plain"), choice(found)
     for way, runs in found.items():
         for kind in runs[0]:
             values = np.array([run[kind] for run in runs])
-            row: dict[str, object] = {"what": f"{on}, {way}, {kind}", "value": round(float(values.mean()), 4)}
-            row |= {"unit": "CPU s" if kind == "seconds" else "accuracy", "chosen": way == best}
+            what = f"{on}, {way}, {kind}" + (" (chosen)" if way == best else "")
+            row = bench.line(what, round(float(values.mean()), 4), "CPU s" if kind == "seconds" else "accuracy")
             if plain is not None and way != "plain":
                 before = np.array([run[kind] for run in plain])
                 row |= {"ratio": round(float(values.mean() / before.mean()), 4), "against": "plain"}
                 row["gains"] = [round(float(gain), 4) for gain in values - before]
-            rows.append(row)
+            rows.append({**row, "chosen": way == best})
     return rows
 
 
@@ -165,33 +140,29 @@ def earlier(files: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--base", default="minilm")
+    out.add_argument("--on", choices=sorted(SETS), default="sst2")
+    out.add_argument("--ways", nargs="*", default=list(WAYS))
+    out.add_argument("--seeds", nargs="*", type=int, default=[1, 2])
+    out.add_argument("--rows", type=int, default=1000)
+    out.add_argument("--epochs", type=float, default=2)
+    out.add_argument("--flip", type=float, default=0.0, help="share of training rows that get a wrong label")
+    out.add_argument("--runs", nargs="*", type=Path, default=[], help="what earlier calls wrote to stderr")
+    return out
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--models", type=Path, default=Path("../shared/models"))
-    parser.add_argument("--base", default="minilm")
-    parser.add_argument("--on", choices=sorted(SETS), default="sst2")
-    parser.add_argument("--ways", nargs="*", default=list(WAYS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2])
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--epochs", type=float, default=2)
-    parser.add_argument("--flip", type=float, default=0.0, help="share of training rows that get a wrong label")
-    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="what earlier calls wrote to stderr")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args(arguments)
-    if chosen.runs:
-        found: Mapping[str, Sequence[Mapping[str, float]]] = earlier(chosen.runs)
-    else:
-        prepared = rows_of(chosen.data, chosen)
-        found = {way: [trained(prepared, way, seed, chosen) for seed in chosen.seeds] for way in chosen.ways}
-    rows = table(found, chosen.on)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    if chosen.json:
-        print(json.dumps({"machine": machine, "rows": rows}))
-        return
-    for row in rows:
-        print(f"{row['what']:60} {row['value']:8.4f} {'*' if row['chosen'] else ' '} {row.get('gains', '')}")
+    with bench.begun(parser(), arguments) as chosen:
+        if chosen.quick:
+            chosen.epochs, chosen.rows, chosen.seeds = 1, 200, chosen.seeds[:1]
+        if chosen.runs:
+            found: Mapping[str, Sequence[Mapping[str, float]]] = earlier(chosen.runs)
+        else:
+            prepared = rows_of(chosen)
+            found = {way: [trained(prepared, way, seed, chosen) for seed in chosen.seeds] for way in chosen.ways}
+        bench.tell(chosen, table(found, chosen.on))
 
 
 if __name__ == "__main__":

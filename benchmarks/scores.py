@@ -4,33 +4,25 @@
 
 Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
 rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
-trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one
-epoch: it shows that the script runs, its scores mean nothing.
+trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import bench
 
-from luban import bases
-from luban.config import EvaluateConfig, PrepareConfig, TrainConfig
+from luban.config import EvaluateConfig
 from luban.folder import Folder
-from luban.records import EpochEnd, Prepared, Rows
+from luban.records import Prepared
 from luban.stages.evaluate import evaluate, unseen
-from luban.stages.prepare import fingerprint, prepare
-from luban.stages.train import train
-from luban.tasks import TASKS
+from luban.stages.prepare import fingerprint
 
 
 @dataclass(frozen=True)
@@ -117,105 +109,72 @@ TRIALS = (
 )
 
 
-def rows_of(trial: Trial, data: Path, quick: bool) -> Prepared:
+def rows_of(trial: Trial, options: argparse.Namespace) -> Prepared:
     """The trial's rows; validation rows are split off the training rows where the data has none."""
-    found = prepare(
-        PrepareConfig(
-            source=str(data / trial.train),
-            valid=str(data / trial.valid) if trial.valid else "",
-            test=str(data / trial.test) if trial.test else "",
-            columns=dict(trial.columns),
-            valid_share=trial.share,
-            strict=False,
-        ),
-        TASKS[trial.task],
-    )
+    sources = {"source": trial.train, "valid": trial.valid, "test": trial.test}
+    given = {part: name for part, name in sources.items() if name}
+    found = bench.rows(options, trial.task, given, columns=dict(trial.columns), valid_share=trial.share)
     if trial.drop:
         kept = {
             part: [dict(r) for r in getattr(found, part) if r["label"] != trial.drop]
             for part in ("train", "valid", "test")
         }
         found = replace(found, **kept, fingerprint=fingerprint(*kept.values()))
-    if trial.most:
-        found = replace(found, train=first(found.train, trial.most), fingerprint=f"{found.fingerprint}:{trial.most}")
-    if not quick:
-        return found
-    parts = {"train": first(found.train, 300), "valid": first(found.valid, 60), "test": first(found.test, 60)}
-    return Prepared(found.task, found.source, **parts, rejects=(), columns=found.columns, fingerprint="quick")
+    if options.quick:
+        return bench.thinned(found, train=300, valid=60, test=60)
+    return bench.thinned(found, train=trial.most) if trial.most else found
 
 
-def first(rows: Rows, count: int) -> list[dict[str, object]]:
-    """Up to ``count`` rows, evenly spread."""
-    step = max(1, len(rows) // count)
-    return [dict(rows[i]) for i in range(0, len(rows), step)][:count]
-
-
-def run(trial: Trial, keep: Path, options: argparse.Namespace) -> dict[str, object]:
+def run(trial: Trial, keep: Path, options: argparse.Namespace) -> bench.Line:
     """Train (or open) and score one trial."""
-    data, models, quick = options.data, options.models, options.quick
     settings = dict(word.split("=", 1) for word in options.set)
-    prepared = rows_of(trial, data, quick)
+    prepared = rows_of(trial, options)
     out = keep / trial.name.lower().replace(" ", "-")
     started = time.perf_counter(), time.process_time()
     if (out / "luban.json").is_file():
         folder = Folder.open(out)
     else:
-        base = bases.find(str(models / trial.base) if (models / trial.base).is_dir() else trial.base)
-        config = TrainConfig.model_validate(
-            {"task": trial.task, "base": trial.base, "log": (), "epochs": 1 if quick else 0, **settings}
-        )
-        folder = train(prepared, base, config, out, watch=say)
+        folder = bench.learnt(options, prepared, out, base=trial.base, **settings)
     seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
     rows = list(prepared.test)
     scored = unseen(rows, prepared.train) if trial.unseen else rows
-    evaluation = evaluate(folder, scored, EvaluateConfig())
-    value = evaluation.as_json()["scores"][trial.score]
-    return {
-        "what": f"{trial.name} {trial.score}" + (f" ({trial.note})" if trial.note else ""),
-        "value": round(value, 4),
-        "unit": trial.score,
-        "ratio": round(value / trial.goal, 4) if trial.goal else None,
-        "against": (f"goal {trial.goal}" if trial.goal else "no goal")
-        + (f", linear floor {trial.floor}" if trial.floor else ""),
-        "interval": evaluation.as_json()["intervals"].get(trial.score),
-        "rows": {"train": len(prepared.train), "valid": len(prepared.valid), "test": len(scored)},
-        "base": trial.base,
-        "set": settings,
-        "seconds": folder.manifest.notes.get("seconds", round(seconds)),
-        "cpu_seconds_here": round(cpu),
-        "schedule": folder.manifest.recipe.get("schedule"),
-    }
+    told = evaluate(folder, scored, EvaluateConfig()).as_json()
+    value = told["scores"][trial.score]
+    floor = f", linear floor {trial.floor}" if trial.floor else ""
+    return bench.line(
+        f"{trial.name} {trial.score}" + (f" ({trial.note})" if trial.note else ""),
+        round(value, 4),
+        trial.score,
+        round(value / trial.goal, 4) if trial.goal else None,
+        (f"goal {trial.goal}" if trial.goal else "no goal") + floor,
+        interval=told["intervals"].get(trial.score),
+        rows={"train": len(prepared.train), "valid": len(prepared.valid), "test": len(scored)},
+        base=trial.base,
+        set=settings,
+        seconds=folder.manifest.notes.get("seconds", round(seconds)),
+        cpu_seconds_here=round(cpu),
+        schedule=folder.manifest.recipe.get("schedule"),
+    )
 
 
-def say(event: object) -> None:
-    """Dev scores to stderr."""
-    if isinstance(event, EpochEnd):
-        print(f"  epoch {event.epoch}: {dict(event.extra)}", file=sys.stderr, flush=True)
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--only", nargs="*", default=[])
+    out.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    out.add_argument("--keep", type=Path)
+    return out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--models", type=Path, default=Path("../shared/models"))
-    parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--keep", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    keep = options.keep or Path(tempfile.mkdtemp(prefix="luban-scores-"))
-    rows = []
-    for trial in TRIALS:
-        if options.only and trial.name not in options.only:
-            continue
-        rows.append(run(trial, keep, options))
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    if options.json:
-        print(json.dumps({"machine": machine, "rows": rows}))
-    else:
-        for row in rows:
-            print(f"{row['what']:48} {row['value']:.4f}   {row['against']}")
+    with bench.begun(parser(), arguments) as options:
+        rows = []
+        for trial in TRIALS:
+            here = (options.data / trial.train).exists()
+            if trial.name not in (options.only or [trial.name]) or (options.quick and not here):
+                continue
+            rows.append(run(trial, options.keep or options.scratch, options))
+            bench.say(json.dumps(rows[-1]))
+        bench.tell(options, rows)
 
 
 if __name__ == "__main__":

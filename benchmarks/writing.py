@@ -1,8 +1,8 @@
 """A model that writes, before and after fine-tuning: perplexity and chrF on held-out answers, sub-words a second by runtime.
 
-    python benchmarks/writing.py --base DIR [--quick] [--data FILE.jsonl] [--json]
+    python benchmarks/writing.py [--base stories260K-llama] [--rows FILE.jsonl] [--models DIR] [--quick] [--json]
 
-Without --data the rows are made: who has which thing, told in two turns. The base is a folder with a causal language model.
+Without --rows they are made: who has which thing, told in two turns. The base is a folder with a causal language model.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luban import bases, verbs
-from luban.config import PrepareConfig
+import bench
+
+from luban import verbs
+from luban.bases import Base
 from luban.folder import Folder
 from luban.predict import Predictor
-from luban.stages.evaluate.speed import machine
 from luban.stages.train.material import live
 from luban.stages.train.model import build
 
@@ -57,46 +58,53 @@ def speed(predictor: Predictor, rows: list[Any], count: int) -> float:
     return written / (time.perf_counter() - began)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--data", default="")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work:
-        place = Path(work)
-        source = given.data or str(made(place / "rows.jsonl", 40 if given.quick else 400))
-        rows = verbs.prepare(PrepareConfig(source=source, test_share=0.2), "text-generation")
-        options = {"base": given.base, "epochs": 1 if given.quick else 4, "rate": 2e-3, "log": (), "threads": 1}
-        folder = verbs.train(
-            source, task="text-generation", out=place / "model", test_share=0.2, batch_rows=8, max_length=256, **options
-        )
+def parser() -> argparse.ArgumentParser:
+    out = bench.parser(__doc__)
+    out.add_argument("--base", default="stories260K-llama")
+    out.add_argument("--rows", type=Path, help="a file with rows of text-generation")
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    with bench.begun(parser(), arguments) as options:
+        source = options.rows or made(options.scratch / "rows.jsonl", 40 if options.quick else 400)
+        rows = bench.rows(options, "text-generation", {"source": str(source)}, test_share=0.2)
+        settings = {"epochs": 4, "rate": 2e-3, "threads": options.threads, "batch_rows": 8, "max_length": 256}
+        folder = bench.learnt(options, rows, options.scratch / "model", **settings)
+        base = bench.base(options, task="text-generation")
         test = [dict(row) for row in rows.test]
-        report = told(folder, given.base, test, place)
-    print(json.dumps({"machine": machine(1), "rows": report}, indent=None if given.json else 1))
+        bench.tell(options, told(folder, base, test[:4] if options.quick else test, options))
 
 
-def told(folder: Folder, base: str, test: list[Any], place: Path) -> list[dict[str, Any]]:
+def told(folder: Folder, base: Base, test: list[Any], options: argparse.Namespace) -> list[bench.Line]:
     """The lines of the report."""
-    exported = verbs.export(folder, out=place / "onnx", quantise="none", threads=1)
-    after, onnx = (verbs.load(each, threads=1) for each in (folder, exported))
+    exported = verbs.export(folder, out=options.scratch / "onnx", quantise="none", threads=options.threads)
+    after, onnx = (verbs.load(each, threads=options.threads) for each in (folder, exported))
     task = folder.task()
-    before = live(build(bases.find(base).path, task, dropout=0.0).eval(), task, folder.encoder())
-    rows = [{**row, "max_new_tokens": 32} for row in test]
+    before = live(build(base.path, task, dropout=0.0).eval(), task, folder.encoder())
+    count = 4 if options.quick else 32
+    rows = [{**row, "max_new_tokens": count} for row in test]
     scores = [task.score(test, one.predict(rows)) for one in (before, after, onnx)]
     out = [
-        {"what": f"{name}, {len(test)} held-out rows", "value": round(scores[1][name], 3), "unit": "",
-         "ratio": round(scores[1][name] / max(scores[0][name], 1e-9), 3), "against": f"the base: {scores[0][name]:.3f}"}
+        bench.line(
+            f"{name}, {len(test)} held-out rows", round(scores[1][name], 3), "",
+            round(scores[1][name] / max(scores[0][name], 1e-9), 3), f"the base: {scores[0][name]:.3f}",
+        )
         for name in ("perplexity", "chrf", "exact_match")
     ]  # fmt: skip
-    torch_speed, onnx_speed = (speed(one, test[:20], 32) for one in (after, onnx))
+    torch_speed, onnx_speed = (speed(one, test[:20], count) for one in (after, onnx))
+    faster = round(onnx_speed / torch_speed, 2)
     out.append(
-        {"what": "greedy writing with onnxruntime", "value": round(onnx_speed, 1), "unit": "sub-words/s",
-         "ratio": round(onnx_speed / torch_speed, 2), "against": f"PyTorch: {torch_speed:.1f}"}
-    )  # fmt: skip
-    out.append({"what": "perplexity with onnxruntime", "value": round(scores[2]["perplexity"], 3), "unit": "",
-                "ratio": round(scores[2]["perplexity"] / scores[1]["perplexity"], 5), "against": "PyTorch"})  # fmt: skip
+        bench.line(
+            "greedy writing with onnxruntime",
+            round(onnx_speed, 1),
+            "sub-words/s",
+            faster,
+            f"PyTorch: {torch_speed:.1f}",
+        )
+    )
+    near = round(scores[2]["perplexity"] / scores[1]["perplexity"], 5)
+    out.append(bench.line("perplexity with onnxruntime", round(scores[2]["perplexity"], 3), "", near, "PyTorch"))
     return out
 
 
