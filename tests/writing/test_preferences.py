@@ -13,27 +13,23 @@ import numpy as np
 import pytest
 import torch
 
-from luban import bases, verbs
+from luban import bases
 from luban.bases import Base
-from luban.config import EvaluateConfig, PrepareConfig
+from luban.config import PrepareConfig
 from luban.encoding import IGNORE, TextEncoder
-from luban.errors import ConfigError, DataError
-from luban.folder import Folder
+from luban.errors import DataError
 from luban.predict import Predictor
 from luban.preferences import compared, scores
 from luban.records import Prediction, Prepared, Row
-from luban.stages.evaluate import evaluate
 from luban.stages.prepare import anonymise, check, clean, prepare
-from luban.stages.train import train
 from luban.stages.train.material import Material, encode
 from luban.stages.train.model import build
 from luban.stages.train.objectives import compose
-from luban.stages.train.objectives.dpo import DPO
 from luban.stages.train.recipe import schedule
 from luban.stages.train.reference import referred
 from luban.tasks.text_generation import TextGeneration
 from luban.tiny import byte_tokenizer, tiny_writer
-from luban.training import Learner, TaskLoss, collated
+from luban.training import Learner, collated
 from tests.train.rows import config
 
 HI = {"role": "user", "content": "hi"}
