@@ -24,6 +24,7 @@ SCRIPTS = {
     "distil": [],
     "fewshot": ["--only", "CLINC150", "--method", "head", "prototypes"],
     "methods": ["--method", "lora"],
+    "multitask": ["--only", "whole"],
     "pooling": [],
     "retrieval": [],
     "robust": ["--ways", "plain", "adversarial=fgm,adversarial_radius=0.1", "--flip", "0.2"],
