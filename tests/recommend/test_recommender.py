@@ -306,13 +306,3 @@ def test_popular_items_among_the_wrong_answers_are_corrected_for() -> None:
     part = Part({"history": torch.tensor([[0, PAST]] * 3)}, right, torch.ones(3), (0, 1, 2))
     logits = Sampled(Recommendation(), often).logits(model, part)
     assert torch.allclose(logits, torch.zeros(3, 3), atol=1e-6)
-
-
-def test_the_benchmark_runs(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "benchmarks" / "recommend.py"
-    base = tiny_base(tmp_path / "base")
-    command = [sys.executable, str(script), "--quick", "--json", "--base", str(base), "--set", "epochs=1"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True)
-    rows = json.loads(out.stdout)["rows"]
-    assert {row["what"].split(",")[0] for row in rows} >= {"floor: popularity", "floor: item-kNN", "text and ids"}
-    assert all({"what", "value", "unit", "ratio", "against"} <= set(row) for row in rows)
