@@ -22,6 +22,7 @@ from luban.config import PrepareConfig, Project, SearchConfig, SpaceConfig, Trai
 from luban.errors import ConfigError, DataError, MissingExtra, UnknownName
 from luban.folder import Folder
 from luban.records import EpochEnd, Forecast, Prepared, Step
+from luban.stages.train import recipe
 from luban.stages.train.search import Ended, Search, Tried, Trying, check_out, search, store
 from luban.stages.train.search.report import page
 from luban.stages.train.search.space import Space, space_of
@@ -268,6 +269,15 @@ def test_bounds_with_x_are_multiples_of_what_luban_would_choose(start: Base) -> 
     usual = {**made.usual(), "method": "full"}
     twice = made.suggested(optuna.trial.FixedTrial({**usual, "rate": 2.0}))
     assert twice.config.rate == pytest.approx(2 * made.own("tiny", "full")["rate"])
+
+
+@pytest.mark.parametrize(
+    ("task", "usual"), [("text-classification", 0.1), ("text-generation", 0.0), ("text-to-text", 0.1)]
+)
+def test_what_a_task_drops_is_what_training_drops(task: str, usual: float, start: Base) -> None:
+    made = space(start, {"method": "full"}, task=task)
+    assert made.own("tiny", "full")["dropout"] == recipe.dropout(TrainConfig(), made.task) == usual
+    assert recipe.dropout(TrainConfig(dropout=0.3), made.task) == 0.3
 
 
 def test_what_luban_would_choose_is_left_to_it(start: Base) -> None:

@@ -33,8 +33,9 @@ from luban.records import Prepared, Progress, Step, Watch, unwatched
 from luban.runtimes.pytorch import device, quiet
 from luban.stages.train.forecast import forecast
 from luban.stages.train.methods.adapters import READ_ON
+from luban.stages.train.recipe import in_bf16
 from luban.tasks import TASKS
-from luban.training import Example, Feed, Learner, Objective, Part, Schedule, collated, drawn, multiplies_bf16
+from luban.training import Example, Feed, Learner, Objective, Part, Schedule, collated, drawn
 
 PLACE, TOLD = "adapted", READ_ON
 SHARE, MASKED, RANDOM = 0.15, 0.8, 0.1
@@ -206,7 +207,7 @@ class Reader:
         self.encoder = TextEncoder.open(base, limit=min(config.max_length or LONGEST, LONGEST))
         self.model, self.fresh = with_head(base, config.seed)
         self.model.to(device())
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16())
+        self.bf16 = in_bf16(config)
         rng = np.random.default_rng(config.seed)
         order = rng.permutation(len(texts))
         held = max(1, min(MOST_HELD, len(texts) // 10))

@@ -19,7 +19,7 @@ from luban.folder import Folder
 from luban.manifest import BaseInfo
 from luban.predict import Predictor
 from luban.records import Prepared, Remembered, Row
-from luban.stages.train import continual, crossing, fused
+from luban.stages.train import continual, crossing, fused, recipe
 from luban.stages.train import teacher as teachers
 from luban.stages.train.material import Material
 from luban.stages.train.model import build
@@ -56,11 +56,10 @@ class Origin:
     def model(self, material: Material) -> nn.Module:
         """The model to be trained."""
         config = self.config
-        usual = 0.0 if self.task.generates and not self.task.crosses else 0.1
-        dropout = usual if config.dropout < 0 else config.dropout
+        dropout = recipe.dropout(config, self.task)
         if config.continue_from and self.parent is not None:
             return continual.grown(self.parent, self.task, material, dropout=dropout, seed=config.seed)
-        head_dropout = 0.1 if config.dropout < 0 else dropout
+        head_dropout = recipe.DROPOUT if config.dropout < 0 else dropout
         if self.task.fuses:
             return fused.build(self.base.path, material.task, config, dropout=dropout, head_dropout=head_dropout)
         if material.task.crosses:

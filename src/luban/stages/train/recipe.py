@@ -27,6 +27,7 @@ PREFERENCE_RATE = 0.1
 "of the rate at which answers are learnt: the same step goes further where a pair is pulled apart; by custom"
 PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 3e-2, 8192
 "of a private run; its batches are not limited by sub-words, and are run in parts of so many"
+DROPOUT = 0.1
 LENGTH_SHARE = 0.995
 "share of rows that one window must hold; the few longer ones are read in several windows"
 
@@ -51,9 +52,21 @@ def schedule(config: TrainConfig, task: Task, rows: int) -> Schedule:
         decay=config.decay,
         clip=config.clip,
         smoothing=smoothing(config, task),
-        bf16=config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16()),
+        bf16=in_bf16(config),
         seed=config.seed,
     )
+
+
+def in_bf16(config: TrainConfig) -> bool:
+    """Whether matrices are multiplied in bf16: where that is asked for, or this machine does it faster."""
+    return config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16())
+
+
+def dropout(config: TrainConfig, task: Task) -> float:
+    """What the body drops while it learns; nothing in a model that goes on from texts, unless that is asked for."""
+    if config.dropout >= 0:
+        return config.dropout
+    return 0.0 if task.generates and not task.crosses else DROPOUT
 
 
 def full_rate(task: Task, rows: int) -> float:

@@ -20,8 +20,9 @@ from luban.outputs import sentence_vectors
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained
 from luban.stages.train.methods.freeze import frozen
+from luban.stages.train.recipe import in_bf16
 from luban.tasks import TASKS
-from luban.training import Example, Feed, collated, multiplies_bf16, rate_factor
+from luban.training import Example, Feed, collated, rate_factor
 
 STEPS = 100
 RATE = 2e-5
@@ -62,7 +63,7 @@ def attract(model: nn.Module, examples: Sequence[Example], pad_id: int, *, pooli
     device = next(encoder.parameters()).device
     steps, rate = config.contrast_steps or STEPS, config.rate or RATE
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=config.decay, fused=True)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and multiplies_bf16())
+    bf16 = in_bf16(config)
     encoder.train()
     for done, rows in zip(range(steps), batches_of_classes(examples, seed=config.seed), strict=False):
         optimiser.param_groups[0]["lr"] = rate * rate_factor(done, steps, config.warmup)

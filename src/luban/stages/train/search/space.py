@@ -16,14 +16,14 @@ from luban.bases import Base
 from luban.config import SearchConfig, TrainConfig, parse
 from luban.errors import ConfigError, LubanError
 from luban.stages.train.methods import METHODS
-from luban.stages.train.recipe import schedule
+from luban.stages.train.methods.adapters import RANK
+from luban.stages.train.recipe import dropout, schedule
 from luban.stages.train.run import check_method
 from luban.tasks.base import Task
 
 STILL = {"head", "contrastive", "prototypes"}
 "methods whose last step leaves the body as it is"
 RANKED = {"lora", "dora", "adalora"}
-RANK, DROPOUT = 8, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Space:
             "rate": plan.rate, "head_rate": plan.head_rate, "batch_rows": plan.batch_rows, "epochs": plan.epochs,
             "smoothing": plan.smoothing, "rank": config.rank or RANK, "depth": (depth := _depth(self.bases[base])),
             "layers": config.layers or (depth + 1) // 2,
-            "dropout": config.dropout if config.dropout >= 0 else 0.0 if self.task.generates else DROPOUT,
+            "dropout": dropout(config, self.task),
         }  # fmt: skip
 
     def _settled(self, knob: Knob, value: float, own: Mapping[str, float]) -> float:
