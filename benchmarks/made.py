@@ -28,6 +28,7 @@ def made(place: Path) -> Path:
         "intent-en-clinc150/data_full.json": json.dumps(
             {part: [[text, kind] for kind, text in texts(rng, 12)] for part in ("train", "val", "test")}
         ),
+        "mt-en-zh-tatoeba/cmn.txt": "\n".join(f"{text}.\t{text}。" for _, text in texts(rng, 8)),
         "faq-en-covidfaq/query_answer_pairs.json": json.dumps(faq(rng)),
     }
     for part in ("train", "dev", "test"):

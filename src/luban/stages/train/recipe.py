@@ -23,6 +23,10 @@ RATES = {
 }  # fmt: skip
 "what stands beside the base begins at nothing and has far to go; the head keeps the rate that it has beside a body that learns"
 WRITER_EPOCHS = 3.0
+CROSSING_RATE = 1e-4
+"of a base with a decoder of its own; by custom"
+FRESH_RATE, FRESH_EPOCHS = 3e-4, 8.0
+"where what connects a decoder with its encoder starts from nothing"
 PREFERENCE_RATE = 0.1
 "of the rate at which answers are learnt: the same step goes further where a pair is pulled apart; by custom"
 PRIVATE_EPOCHS, PRIVATE_RATE, PRIVATE_HEAD_RATE, PRIVATE_TOKENS = 20.0, 5e-4, 3e-2, 8192
@@ -71,6 +75,8 @@ def dropout(config: TrainConfig, task: Task) -> float:
 
 def full_rate(task: Task, rows: int) -> float:
     """The peak rate of a body that learns whole."""
+    if task.crosses:
+        return FRESH_RATE if task.settings.get("warm") else CROSSING_RATE
     if task.sees or (task.tags_words and task.parts):
         return 3e-4
     if task.tags_words and not task.generates:
@@ -110,7 +116,7 @@ def smoothing(config: TrainConfig, task: Task) -> float:
 def passes(task: Task, rows: int) -> float:
     """Passes over the rows of a task."""
     if task.generates:
-        return WRITER_EPOCHS
+        return FRESH_EPOCHS if task.settings.get("warm") else WRITER_EPOCHS
     if not task.tags_words:
         return epochs(rows / max((part.end - part.begin for part in task.parts), default=task.outputs))
     return tagger_epochs(rows) if task.parts else ANSWER_EPOCHS
