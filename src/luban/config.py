@@ -204,7 +204,7 @@ class TrainConfig(Section):
         0.15,
         ge=0,
         lt=1,
-        description="multimodal-classification: share of times that a text or picture is hidden while the model learns",
+        description="multimodal-classification: share of times that a text, a picture or all fields are hidden while it learns",
     )
     augment: bool = Field(
         True, description="pictures: another part of each, mirrored or not, in other light, every time"

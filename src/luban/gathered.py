@@ -151,7 +151,8 @@ class Gathered(Window):
 
     ``ids`` are empty where the model reads no texts; ``blank``: those of an empty text. ``told``: whether there is a text.
     ``sight``: how the model sees pictures, None where it sees none. ``numbers`` and ``categories``: as `Table.read` gives
-    them; ``fields``: their columns. ``hide``: share of times that a text or picture is hidden from a model that learns.
+    them; ``fields``: their columns. ``hide``: share of times that the text, the picture, or all
+    fields are hidden from a model that learns.
     """
 
     blank: Ints = field(default_factory=lambda: NOWHERE)
@@ -182,12 +183,14 @@ class Gathered(Window):
         return (*own, *(name for name, is_there in zip(self.fields, there, strict=True) if is_there))
 
     def seen(self, draw: Draw) -> Gathered:
-        """Another view of the picture; now and then a text, a picture or a field is hidden, so that none is relied upon."""
+        """Another view of the picture; now and then the text, the picture, all fields or one are hidden, so that none is
+        relied upon."""
         fresh = self if self.picture is None else replace(self, picture=self.picture.seen(draw))
         if not self.hide:
             return fresh
         rng, kinds = draw(), fresh.kinds
-        hidden = {kind for kind in kinds if rng.random() < (self.hide if kind in (TEXT, IMAGE) else ONCE)}
+        of_field = 1.0 if rng.random() < self.hide else ONCE
+        hidden = {kind for kind in kinds if rng.random() < (self.hide if kind in (TEXT, IMAGE) else of_field)}
         fresh = fresh.without(hidden) if len(hidden) < len(kinds) else fresh
         strange = (rng.random(len(fresh.categories)) < ONCE) & (fresh.categories != MISSING)
         return replace(fresh, categories=np.where(strange, UNKNOWN, fresh.categories)) if strange.any() else fresh

@@ -32,6 +32,11 @@ def show_evaluation(screen: Screen, evaluation: Evaluation, *, part: str = "") -
         screen.show(
             Text(f"{NAIVE}: {evaluation.naive:.4f} (entity_f1 {evaluation.scores['entity_f1']:.4f})", style="dim")
         )
+    if evaluation.kinds:
+        shown = table(screen.word("there"), screen.word("support"), evaluation.slice_score, "", numbers=(1, 2))
+        for one in evaluation.kinds:
+            shown.add_row(one.name, f"{one.rows:,}", f"{one.score:.4f}", bar(one.score))
+        screen.show(shown)
     screen.show(speed_line(screen, evaluation.as_json()))
     unknown = evaluation.unknown
     if unknown.rows:

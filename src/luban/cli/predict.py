@@ -106,10 +106,10 @@ def predict(
         return
     with written(output) as file:
         for row, answer in answered(predictor, rows):
-            evidence = verbs.explain(predictor, row) if explain else None
+            why = mattered(predictor, row, answer) if explain else {}
             said: dict[str, Any] = answer.as_json()
-            if evidence is not None:
-                said |= because(evidence)
+            for question, evidence in why.items():
+                (said["answers"][question] if question else said).update(because(evidence))
             if file is not None:
                 file.write(json.dumps(said, ensure_ascii=False) + "\n")
             elif screen.as_json:
@@ -120,8 +120,8 @@ def predict(
                     ("  " + clipped(asked(row), 70), "dim"),
                 )
                 screen.show(line)
-                if evidence is not None:
-                    screen.show(Text("   " + reasons(evidence)))
+                for question, evidence in why.items():
+                    screen.show(Text("   " + (f"{question}: " if question else "") + reasons(evidence)))
     if file is not None:
         screen.note(screen.word("made", path=output))
 
@@ -206,6 +206,16 @@ def asked(row: Row) -> str:
     fields = ", ".join(f"{field_name(name) or name}={row[name]}" for name in row if name not in NO_FIELDS)
     taken = row.get("history") or row.get("user") or fields
     return next(iter(texts_of(row).values()), taken if isinstance(taken, str) else ", ".join(taken))
+
+
+def mattered(predictor: Predictor, row: Row, answer: Prediction) -> dict[str, Evidence]:
+    """The explanation of an answer; of answers to several questions, that of each by its name."""
+    from luban import verbs
+
+    questions = answer.answers or {}
+    if not questions:
+        return {"": verbs.explain(predictor, row)}
+    return {question: verbs.explain(predictor, row, target=question) for question in questions}
 
 
 def because(evidence: Evidence) -> dict[str, Any]:

@@ -182,6 +182,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "exported": ("exported {path}  {before} → {after}", "已导出 {path}  {before} → {after}"),
     # explain
     "because": ("the words that mattered", "起作用的词"),
+    "there": ("what there is of the rows", "各行所含的内容"),
     "mattered": ("what mattered of the row", "这一行中起作用的部分"),
     "for": ("for", "支持"),
     "against": ("against", "反对"),

@@ -52,8 +52,9 @@ class Evaluation:
     ``kind``: which `Prediction` field was scored. ``wrong``: how many rows have a mistake, the worst in ``mistakes``.
     ``slice_score``: what ``slices`` by length are scored with. ``naive``: the token-level weighted F1 that counts every
     O; never to be shown without ``entity_f1``. ``history``: points of the training run. ``unseen``: None unless
-    training rows were given. ``kinds``: scores by what there is of rows of several kinds. ``aspects``: what there is to show of each of several questions. ``unknown``: gold labels the
-    model was never taught. ``seconds`` and ``rows_per_second``: all rows in batches. ``latency_ms``: one row at a time.
+    training rows were given. ``kinds``: scores by what there is of rows of several kinds. ``aspects``: what there is to show
+    of each of several questions. ``unknown``: gold labels the model was never taught. ``seconds`` and ``rows_per_second``:
+    all rows in batches. ``latency_ms``: one row at a time.
     """
 
     task: str

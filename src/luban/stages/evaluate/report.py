@@ -51,6 +51,7 @@ def page(evaluation: Evaluation, *, language: str = "en") -> str:
         scatter_card,
         calibration_card,
         lengths_card,
+        kinds_card,
         learning_card,
         cost_card,
     )
@@ -252,6 +253,24 @@ def lengths_card(e: Evaluation) -> str:
     if not e.slices or TASKS[e.task].sees:
         return ""
     return card(both("lengths"), both("about_lengths"), plots.length_bars(e.slices, e.slice_score))
+
+
+def kinds_card(e: Evaluation) -> str:
+    """The score by what there is of rows of several kinds."""
+    lines = "".join(
+        f"<tr><td>{escape(one.name)}</td><td>{one.rows:,}</td><td>{shown(e.slice_score, one.score)}</td></tr>"
+        for one in e.kinds
+    )
+    head = f"<tr><th>{both('there')}</th><th>{both('rows')}</th><th>{escape(e.slice_score)}</th></tr>"
+    return (
+        card(
+            both("kinds"),
+            both("about_kinds"),
+            f'<table class="scores"><thead>{head}</thead><tbody>{lines}</tbody></table>',
+        )
+        if lines
+        else ""
+    )
 
 
 def learning_card(e: Evaluation) -> str:

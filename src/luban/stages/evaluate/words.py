@@ -148,6 +148,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "Each bar holds about a fifth of the rows, by length in sub-words; whiskers are 95 % intervals.",
         "按子词长度，每个条形约含五分之一的数据；横线为 95% 区间。",
     ),
+    "kinds": ("What there is of the rows", "各行所含的内容"),
+    "about_kinds": (
+        "The score of rows that have the same: a text, a picture, fields; what is missing cannot help.",
+        "内容相同的行的得分：文本、图片、字段；缺失的内容帮不上忙。",
+    ),
+    "there": ("there is", "含有"),
     "length": ("length in sub-words", "长度（子词数）"),
     "error_accuracy": ("error rate", "错误率"),
     "error_exact_match": ("rows not exactly right", "未完全匹配的比例"),

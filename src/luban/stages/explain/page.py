@@ -56,7 +56,7 @@ def to_html(text: str, evidence: Evidence) -> str:
     most = max((abs(word.weight) for word in evidence.words), default=0.0) or 1.0
     pieces = "".join(_marked(segment, weight, weight / most) for segment, weight in to_text(text, evidence))
     best = ", ".join(f"{_word(word)} {word.weight:+.2f}" for word in evidence.top())
-    strongest = f"Most for it: {best}. " if best else "No word speaks for it. " if evidence.words else ""
+    strongest = f"Most for it: {best}. " if best else "" if evidence.parts else "No word speaks for it. "
     left = f"; not accounted for {evidence.gap:+.2f}" if abs(evidence.gap) >= SMALL else ""
     said = "with nothing of the row" if evidence.parts and not evidence.words else "without any word"
     return (
