@@ -62,7 +62,7 @@ def check(data: Prepared, config: TrainConfig, base: Path) -> None:
             )  # fmt: skip
         return
     task = TASKS[data.task]
-    if task.sees or task.generates:
+    if task.sees or task.fuses or task.generates:
         raise ConfigError(
             f"adapt does not work for {data.task}.", "Masked words are guessed by a base that reads texts as a whole.",
             "Leave out --adapt.",
