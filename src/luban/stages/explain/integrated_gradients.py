@@ -78,7 +78,8 @@ def _window(
             return logits[:, outputs] @ shares
         return logits[:, [term.position for term in terms], outputs] @ shares
 
-    method = LayerIntegratedGradients(number, model.get_input_embeddings())
+    reading = model.get_encoder() if predictor.task.crosses else model
+    method = LayerIntegratedGradients(number, reading.get_input_embeddings())
     lock = getattr(predictor.runtime, "lock", None)
     with _held(lock), torch.enable_grad():
         was_training = model.training

@@ -7,6 +7,7 @@ from luban.errors import ConfigError
 from luban.predict import Predictor
 from luban.records import Row
 from luban.stages.explain.base import Question, Term, located, shown_text
+from luban.written import foretold
 
 MOST = 16
 "sub-words of an answer that are explained: what comes later depends on them more than on the prompt"
@@ -24,9 +25,9 @@ def of_written(predictor: Predictor, row: Row, target: str | None) -> Question:
             "The model wrote nothing.", "Words are explained that it wrote, or a target.", "Name one with --target."
         )
     encoded = predictor.task.encode(_answered(bare, text), predictor.encoder)
-    window = encoded.windows[0]
-    heads = [] if window.heads is None else [int(head) for head in window.heads if head >= encoded.asked][:MOST]
-    terms = tuple(Term(0, 1.0 / len(heads), int(window.ids[head]), head - 1) for head in heads)
+    first = 0 if predictor.task.crosses else encoded.asked - 1
+    told = [(int(place), int(one)) for place, one in zip(*foretold(encoded.windows[0]), strict=True) if place >= first]
+    terms = tuple(Term(0, 1.0 / len(told[:MOST]), one, place) for place, one in told[:MOST])
     return Question(text, encoded, shown_text(bare), located(encoded, bare, predictor.encoder), terms)
 
 
