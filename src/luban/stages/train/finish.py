@@ -103,15 +103,10 @@ def _manifest(done: Finished, name: str) -> Manifest:
 def _fill(
     work: Path, predictor: Predictor, material: Material, config: TrainConfig, history: Sequence[dict[str, float]]
 ) -> None:
-    from luban.runtimes.pytorch import quiet
     from luban.stages.train.golden import golden_rows
 
     model = predictor.runtime.model  # type: ignore[attr-defined]
-    with quiet():
-        model.save_pretrained(work, safe_serialization=True)
-    for name in TOKENIZER_FILES:
-        if (material.base / name).is_file():
-            shutil.copyfile(material.base / name, work / name)
+    write_plain(work, model, material.base, history)
     sight = getattr(material.encoder, "pictures", material.encoder)
     if isinstance(sight, PictureEncoder):
         write_text(work / SETTINGS, json.dumps(sight.settings, indent=1) + "\n")
@@ -125,8 +120,19 @@ def _fill(
         write_text(work / name, text)
     if material.drift:
         write_text(work / "drift.json", json.dumps(material.drift, ensure_ascii=False) + "\n")
-    (work / "reports").mkdir()
-    write_text(work / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
+
+
+def write_plain(place: Path, model: Any, base: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """What any trained folder holds: the transformers model, the tokenizer of the folder ``base``, and how it learnt."""
+    from luban.runtimes.pytorch import quiet
+
+    with quiet():
+        model.save_pretrained(place, safe_serialization=True)
+    for name in TOKENIZER_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, place / name)
+    (place / "reports").mkdir()
+    write_text(place / "reports" / "training.json", json.dumps(list(history), indent=1) + "\n")
 
 
 def _suspected(progress: Mapping[str, Any], config: TrainConfig, rows: int) -> dict[str, Any]:

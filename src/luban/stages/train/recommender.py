@@ -7,9 +7,7 @@ run that was interrupted starts anew; of several processes each learns all of it
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,13 +22,13 @@ from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import TextEncoder
 from luban.errors import ConfigError
-from luban.folder import Folder, check_target, write, write_golden, write_text
+from luban.folder import Folder, check_target, write, write_golden
 from luban.manifest import BaseInfo, Manifest, check_name
 from luban.metrics.recommending import CUT, found
 from luban.outputs import POOLING
 from luban.predict import Predictor, make_golden
 from luban.records import EpochEnd, Prepared, Progress, Row, Rows, Step, Watch, unwatched
-from luban.stages.train.finish import TOKENIZER_FILES, data_of
+from luban.stages.train.finish import data_of, write_plain
 from luban.stages.train.golden import COUNT
 from luban.stages.train.run import set_threads
 from luban.tasks.base import stitched
@@ -300,17 +298,10 @@ def _fill(
     encoder: TextEncoder,
     made: tuple[Base, Prepared, TrainConfig, Learnt],
 ) -> None:
-    from luban.runtimes.pytorch import quiet
     from luban.stages.train.material import live
 
     base, data, config, learnt = made
-    with quiet():
-        model.save_pretrained(place, safe_serialization=True)  # type: ignore[operator]
-    for name in TOKENIZER_FILES:
-        if (base.path / name).is_file():
-            shutil.copyfile(base.path / name, place / name)
+    write_plain(place, model, base.path, learnt.history)
     task.shop.write(place)
     predictor = live(model, task, encoder)
     write_golden(place, make_golden(predictor, _golden(data, task.shop.catalogue, config)))
-    (place / "reports").mkdir()
-    write_text(place / "reports" / "training.json", json.dumps(learnt.history, indent=1) + "\n")
