@@ -113,6 +113,12 @@ def average_rows(table: Sequence[ClassScore]) -> list[ClassScore]:
     return rows
 
 
+def class_scores(gold: Iterable[object], answers: Iterable[object], labels: Sequence[str]) -> dict[str, float]:
+    """``accuracy`` and `f1_averages` of one class a row."""
+    right, given = list(map(str, gold)), list(map(str, answers))
+    return {"accuracy": accuracy(right, given), **f1_averages(right, given, labels)}
+
+
 def f1_averages(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
     """``macro_f1``, ``micro_f1`` and ``weighted_f1``."""
     return only_f1(averages(class_table(gold, predicted, labels)))

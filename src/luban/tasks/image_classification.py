@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded
-from luban.metrics.classification import accuracy, f1_averages
+from luban.metrics.classification import class_scores
 from luban.pictures import PictureEncoder, required_picture
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
@@ -73,9 +73,7 @@ class ImageClassification(Task):
         return class_prediction(self, encoded, outputs)
 
     def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
-        gold = [str(row["label"]) for row in rows]
-        answers = [str(prediction.label) for prediction in predictions]
-        return {"accuracy": accuracy(gold, answers), **f1_averages(gold, answers, self.labels)}
+        return class_scores((row["label"] for row in rows), (p.label for p in predictions), self.labels)
 
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float

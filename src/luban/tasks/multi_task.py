@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from luban.encoding import Encoded, TextEncoder, Window
 from luban.errors import ConfigError, DataError, nearest_hint
 from luban.losses import Share, loss_of
-from luban.metrics.classification import accuracy, f1_averages, multilabel_f1
+from luban.metrics.classification import class_scores, multilabel_f1
 from luban.metrics.regression import mae, pearson, spearman
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
@@ -391,8 +391,7 @@ def answered(name: str, rows: Rows, predictions: Sequence[Prediction]) -> tuple[
 def scores_of(question: Question, gold: Sequence[Any], answers: Sequence[Prediction]) -> dict[str, float]:
     """The scores of one question's answers, as the task that asks it alone has them."""
     if question.kind == LABEL:
-        given = [str(answer.label) for answer in answers]
-        return {"accuracy": accuracy(gold, given), **f1_averages(gold, given, question.labels)}
+        return class_scores(gold, (answer.label for answer in answers), question.labels)
     if question.kind == LABELS:
         return multilabel_f1(
             [set(one) for one in gold], [set(answer.labels or ()) for answer in answers], question.labels

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded, TextEncoder
-from luban.metrics.classification import accuracy, f1_averages
+from luban.metrics.classification import class_scores
 from luban.metrics.regression import mae, pearson, spearman
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
@@ -85,9 +85,7 @@ class TextPair(Task):
 
     def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
         if self.labels:
-            gold = [str(row["label"]) for row in rows]
-            answers = [str(p.label) for p in predictions]
-            return {"accuracy": accuracy(gold, answers), **f1_averages(gold, answers, self.labels)}
+            return class_scores((row["label"] for row in rows), (p.label for p in predictions), self.labels)
         numbers = [required_number(row, "label") for row in rows]
         values = [float(p.value or 0.0) for p in predictions]
         return {"spearman": spearman(numbers, values), "pearson": pearson(numbers, values), "mae": mae(numbers, values)}
