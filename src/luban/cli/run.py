@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from luban import project
+from luban.cli.asking import words
 from luban.cli.frame import START, command
 from luban.cli.judged import MOST_CLASSES, score_lines
 from luban.cli.progress import Walk
@@ -110,6 +111,7 @@ def reason(screen: Screen, why: Why) -> str:
 
 def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, commands: bool = True) -> None:
     """The scores of the line's model, and what to type next."""
+    from luban.folder import Folder
     from luban.metrics.classification import ClassScore
 
     facts = {outcome.name: outcome.facts for outcome in outcomes}
@@ -122,10 +124,12 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, comm
     screen.show(*comparison(screen, facts["export"]["notes"]["export"]))
     if commands:
         model, served = root / facts["train"]["path"], root / facts["export"]["path"]
+        asked = words(Folder.open(model), screen)
+        alone = not asked.startswith("--input")
         screen.commands(
             [
-                (f"luban predict {served} {screen.word('a_text')}", screen.word("next_predict")),
-                (f"luban explain {model} {screen.word('a_text')}", screen.word("next_explain")),
+                (f"luban predict {served} {asked}", screen.word("next_predict")),
+                *[(f"luban explain {model} {asked}", screen.word("next_explain"))] * alone,
                 (f"luban serve {served}", screen.word("next_serve")),
                 (f"{root / facts['evaluate']['report']}", screen.word("next_report")),
             ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from luban.cli.asking import words
 from luban.cli.frame import SOURCE, STAGES, TASK, command
 from luban.cli.progress import Walk
 from luban.cli.screen import Screen, bar, seconds, table
@@ -58,7 +59,7 @@ def search(
     show_found(screen, found)
     screen.commands(
         [
-            (f"luban predict {out}/model {screen.word('a_text')}", screen.word("next_predict")),
+            (f"luban predict {out}/model {words(verbs.opened(f'{out}/model'), screen)}", screen.word("next_predict")),
             (f"luban run {out}", screen.word("next_recipe")),
             (f"{out}/{searching.REPORT}", screen.word("next_report")),
         ]

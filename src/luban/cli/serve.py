@@ -6,14 +6,19 @@ import contextlib
 import os
 import sys
 import threading
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from luban.cli.asking import body
 from luban.cli.frame import MODEL, STAGES, command
 from luban.cli.screen import ACCENT, Screen, seconds
 from luban.config import ServeConfig
+
+if TYPE_CHECKING:
+    from luban.folder import Folder
 
 SERVED = f"{MODEL} or a project (luban.yaml or its directory), one or more"
 
@@ -39,7 +44,7 @@ def serve(
                 {"url": url, "models": list(models), "fingerprints": [one.fingerprint for one in models.values()]}
             )
         else:
-            show_address(screen, url, list(models))
+            show_address(screen, url, dict(zip(models, map(verbs.opened, folders), strict=True)))
 
     folders, config = verbs.of_projects(model, serve)
     models: dict[str, Any] = verbs.served(folders, threads=config.threads)
@@ -68,10 +73,11 @@ def show_plan(screen: Screen, event: object) -> None:
         screen.note(screen.word("calibrated", name=event.model, seconds=took, **rows))
 
 
-def show_address(screen: Screen, url: str, names: list[str]) -> None:
+def show_address(screen: Screen, url: str, folders: Mapping[str, Folder]) -> None:
     """Where the server answers, and one request to try."""
-    screen.show(Text.assemble(("● ", "bold green"), (screen.word("serving", names=", ".join(names), url=url), "bold")))
-    for name in names[:3]:
-        body = f"""{{"text": "{screen.word("a_plain_text")}"}}"""
-        screen.typed(Text(f"  curl -s {url}/models/{name}/predict -d '{body}'", style=ACCENT))
+    screen.show(
+        Text.assemble(("● ", "bold green"), (screen.word("serving", names=", ".join(folders), url=url), "bold"))
+    )
+    for name, folder in list(folders.items())[:3]:
+        screen.typed(Text(f"  curl -s {url}/models/{name}/predict -d {body(folder, screen)}", style=ACCENT))
     screen.show(Text(f"  {url}/docs · {url}/metrics · {screen.word('stop')}", style="dim"))

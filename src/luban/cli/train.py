@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from luban.cli.asking import words
 from luban.cli.frame import SOURCE, STAGES, TASK, command
 from luban.cli.judged import show_evaluation
 from luban.cli.progress import Progressed
@@ -55,7 +56,7 @@ def train(
     show_evaluation(screen, evaluation, part="test" if rows.test else "valid")
     screen.commands(
         [
-            (f"luban predict {out} {screen.word('a_text')}", screen.word("next_predict")),
+            (f"luban predict {out} {words(folder, screen)}", screen.word("next_predict")),
             (f"luban export {out} --out {out}-onnx", screen.word("next_export")),
             (f"luban serve {out}-onnx", screen.word("next_serve")),
         ]

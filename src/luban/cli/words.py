@@ -198,8 +198,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "why_after": ("{what} runs before it", "{what} 先运行"),
     "why_kept": ("nothing changed", "没有变化"),
     # next
-    "a_text": ('"where is my parcel?"', '"我的包裹到哪里了？"'),
-    "a_plain_text": ("where is my parcel?", "我的包裹到哪里了？"),
+    "a_text": ("where is my parcel?", "我的包裹到哪里了？"),
+    "a_second_text": ("Your parcel arrives on Friday.", "您的包裹星期五送达。"),
     "next_predict": ("ask it", "向它提问"),
     "next_explain": ("see why it answers so", "看它为何这样回答"),
     "next_export": ("make it small and fast, for serving without PyTorch", "变小变快，服务时不需要 PyTorch"),
