@@ -309,3 +309,27 @@ def test_the_folder_loads_in_plain_transformers_which_writes_the_same(taught: Pr
 def test_pictures_are_no_base_for_texts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="resnet"):
         crossing().for_run(config(), bases.find(str(tiny_sight(tmp_path / "sight"))))
+
+
+def test_the_encoder_is_frozen_and_the_decoder_learns(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    base = base_of("warm", tmp_path / "base")
+    folder = train(prepared("text-to-text"), base, config(method="freeze", layers=2, epochs=1), tmp_path / "model")
+    before, after = load_file(base.path / "model.safetensors"), load_file(folder.path / "model.safetensors")
+    assert all(torch.equal(before[name], after[f"encoder.{name}"]) for name in before)
+    assert not torch.equal(
+        before["encoder.layer.0.output.dense.weight"], after["decoder.bert.encoder.layer.0.output.dense.weight"]
+    )
+    with pytest.raises(ConfigError, match="layers is 3"):
+        train(prepared("text-to-text"), base, config(method="freeze", layers=3), tmp_path / "other")
+
+
+@pytest.mark.parametrize(("method", "kind"), [("lora", "t5"), ("ia3", "t5"), ("ia3", "bart")])
+def test_what_stands_beside_the_layers_leaves_the_vocabulary_alone(method: str, kind: str, tmp_path: Path) -> None:
+    base = base_of(kind, tmp_path / "base")
+    folder = train(prepared("text-to-text"), base, config(method=method, epochs=1), tmp_path / "model")
+    told = json.loads((folder.path / "adapter" / "adapter_config.json").read_text(encoding="utf8"))
+    assert told["target_modules"]
+    assert not any("lm_head" in name for name in told["target_modules"])
+    assert Predictor.open(folder, threads=1).predict(["hello, bob"])[0].text is not None

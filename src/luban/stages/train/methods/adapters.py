@@ -38,6 +38,8 @@ ADAPTER = "adapter"
 READ_ON = "adapted.json"
 "stands in the folder of a base that has read on (`adapt`)"
 RANK = 8
+KEYS_AND_VALUES = (".k_proj", ".v_proj", "Attention.k", "Attention.v")
+"what layers of keys and values are called outside of BERT's kin"
 SPARE = 1.5
 "times the rank that adalora begins with, to be taken from where it is needed least"
 
@@ -148,12 +150,13 @@ def sits_on_base(config: TrainConfig, base: Path) -> bool:
 
 def linear_layers(model: nn.Module) -> list[str]:
     """Names of the linear layers inside the base model, its pooler left out."""
-    prefix = inside(model)
+    prefix, words = inside(model), getattr(model, "get_output_embeddings", lambda: None)()
     return [
         name
         for name, module in model.named_modules()
         if type(module).__name__ in ("Linear", "Conv1D") and name.startswith(prefix) and "pooler." not in name
-    ]
+        and module is not words
+    ]  # fmt: skip
 
 
 def endings(model: nn.Module) -> list[str]:
@@ -170,14 +173,14 @@ def aimed(model: nn.Module, config: TrainConfig) -> list[str]:
         return [name for name in names if any(f".{name}".endswith(f".{part}") for part in wanted)]
     if config.method != "ia3":
         return names
-    known = (".attention.self.key", ".attention.self.value") if encoder_of(model) else (".k_proj", ".v_proj")
+    known = (".attention.self.key", ".attention.self.value") if encoder_of(model) else KEYS_AND_VALUES
     found = [name for name in names if name.endswith(known)]
     return [name for name in names if name in found or feeds_forward(name)] if found else []
 
 
 def feeds_forward(name: str) -> bool:
-    """Whether a layer is the second of a feed-forward block built like BERT's, or like Llama's."""
-    if name.endswith(".mlp.down_proj"):
+    """Whether a layer is the second of a feed-forward block built like BERT's, Llama's, BART's or T5's."""
+    if name.endswith((".mlp.down_proj", ".fc2", ".DenseReluDense.wo")):
         return True
     return name.endswith(".output.dense") and not name.endswith(".attention.output.dense")
 

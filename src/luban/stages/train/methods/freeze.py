@@ -42,6 +42,9 @@ class Freeze(Method):
         if material.task.fuses:
             hold_lowest(model, lambda depth: min(config.layers, depth) or (depth + 1) // 2)
             return as_it_is(model, material)
+        if material.task.crosses:
+            hold_reader(model, config.layers)
+            return as_it_is(model, material)
         return frozen(model, material, config.layers or (depth_of(model) + 1) // 2, work)
 
 
@@ -79,6 +82,22 @@ def hold_lowest(model: Any, layers: Callable[[int], int]) -> None:
         for name, parameter in named:
             if layer_of(name) <= most:
                 parameter.requires_grad_(False)
+
+
+def hold_reader(model: Any, layers: int) -> None:
+    """Of a model of an encoder and a decoder: freeze the encoder's embeddings and lowest ``layers`` layers; 0: half of them.
+
+    Raises `ConfigError` where it has fewer layers.
+    """
+    named = list(model.get_encoder().named_parameters())
+    depth = max(layer_of(name) for name, _ in named)
+    if layers > depth:
+        raise ConfigError(
+            f"layers is {layers}.", f"The model has {depth} to freeze.", "Set it lower, or 0 for half of them."
+        )
+    for name, parameter in named:
+        if layer_of(name) <= (layers or (depth + 1) // 2):
+            parameter.requires_grad_(False)
 
 
 def frozen(model: nn.Module, material: Material, layers: int, work: Path) -> Trained:
