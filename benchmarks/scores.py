@@ -1,10 +1,10 @@
 """Scores of luban's defaults on public data: every row of docs/results.md's first table.
 
-    python benchmarks/scores.py --data DIR [--only NAME ...] [--set KEY=VALUE ...] [--keep DIR] [--quick] [--json]
+    python benchmarks/scores.py --data DIR [--only NAME ...] [--rows N] [--set KEY=VALUE ...] [--keep DIR] [--quick] [--json]
 
 Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
 rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
-trained again. ``--set`` sets options of training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch.
+trained again. ``--rows`` and ``--set`` change training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def rows_of(trial: Trial, options: argparse.Namespace) -> Prepared:
         found = replace(found, **kept, fingerprint=fingerprint(*kept.values()))
     if options.quick:
         return bench.thinned(found, train=300, valid=60, test=60)
-    return bench.thinned(found, train=trial.most) if trial.most else found
+    most = options.rows or trial.most
+    return bench.thinned(found, train=most) if most else found
 
 
 def run(trial: Trial, keep: Path, options: argparse.Namespace) -> bench.Line:
@@ -161,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
     out = bench.parser(__doc__)
     out.add_argument("--only", nargs="*", default=[])
     out.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    out.add_argument("--rows", type=int, default=0, help="training rows at most, evenly spread; 0: the trial's")
     out.add_argument("--keep", type=Path)
     return out
 
