@@ -4,7 +4,8 @@
 
 Each data set is prepared, trained with the defaults (nothing is set but task, base and sources) and scored on its test
 rows beside the linear floor and the goal. ``--keep`` keeps the model folders, and a folder that is there is scored, not
-trained again. ``--rows`` and ``--set`` change training after all, and the row says so. ``--quick`` trains on 300 rows for one epoch.
+trained again. ``--rows`` and ``--set`` change training after all, and the row says so. ``--quick`` trains on
+300 rows for one epoch.
 """
 
 from __future__ import annotations
