@@ -1,11 +1,11 @@
 """Preferences: does a model that writes in two manners learn which one is wanted where, and what does it cost its answers?
 
-    python benchmarks/preferences.py [--writer stories260K-llama] [--models DIR] [--quick] [--json]
+    python benchmarks/preferences.py [--way N ...] [--writer stories260K-llama] [--models DIR] [--quick] [--json]
 
 Rows are made. Who has which thing where is asked, politely or not; polite questions want a whole sentence, the others a short
 answer. The start is fine-tuned on both manners alike, so that it cannot know. From it one model goes on with the wanted answers
 alone (fine-tuning), others with pairs of answers (DPO: in full, nearer to the start, by lora), all with the same prompts and
-passes. Judged on prompts of their own: which answer is more probable, which manner is written, how probable wanted answers stay.
+passes. Judged on prompts of their own: which answer is more probable, which manner is written, how probable wanted ones stay.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def lines(options: Any) -> list[bench.Line]:
     start = bench.learnt(options, data("start", *both), options.scratch / "start", base=options.writer, rate=RATE, **common)
     first = judged(start, test, start)
     out = told("the start, fine-tuned on both manners", first, None, 0.0)
-    for name, chosen in WAYS.items():
+    for name in [list(WAYS)[way] for way in options.way] or WAYS:
+        chosen = WAYS[name]
         parts = (wanted, valid) if "DPO" in name else [[talk(row, "chosen") for row in part] for part in (wanted, valid)]
         began = time.process_time()
         folder = bench.learnt(
@@ -107,6 +108,7 @@ def told(name: str, scores: dict[str, float], first: dict[str, float] | None, se
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = bench.parser(__doc__)
     parser.add_argument("--writer", default="stories260K-llama", help="base model that writes, in --models or a folder")
+    parser.add_argument("--way", type=int, nargs="*", default=[], help=f"some only, by number: {', '.join(WAYS)}")
     with bench.begun(parser, arguments) as options:
         bench.tell(options, lines(options))
 
