@@ -89,11 +89,21 @@ def test_predict_explains(call, model):
     assert all(set(word) == {"text", "weight"} for word in answer["words"])
 
 
-@pytest.mark.parametrize("args", [(), ("text", "--input", "rows.csv")])
-def test_predict_wants_texts_or_a_file(call, model, args):
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "nothing to answer"),
+        (("text", "--input", "rows.csv"), "TEXT, --input are given together"),
+        (("text", "--history", "a,b"), "TEXT, --history are given together"),
+        (("--fields", "price=3", "--history", "a,b"), "--fields, --history are given together"),
+        (("text", "--stream", "--output", "answers.jsonl"), "--stream, --output are given together"),
+        (("--input", "rows.csv", "--context", "a text"), "no question is typed"),
+    ],
+)
+def test_predict_passes_over_nothing_that_is_typed(call, model, args, said):
     done = call("predict", model, *args)
     assert done.code == 2
-    assert "Either texts or --input" in done.err
+    assert said in done.err
 
 
 def test_predict_leaves_no_half_file(call, model, tmp_path):

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from luban.cli.answers import answer_line
-from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.frame import MODEL, STAGES, Context, Fields, History, Image, command
 from luban.cli.predict import of_kinds
 from luban.cli.screen import Screen
 from luban.cli.tables import evidence_view
@@ -28,24 +28,10 @@ def explain(
     text_pair: Annotated[
         str, typer.Option("--text-pair", metavar="TEXT", help="second text of a pair", show_default=False)
     ] = "",
-    context: Annotated[
-        str,
-        typer.Option("--context", metavar="TEXT", help="the text that answers a question", show_default=False),
-    ] = "",
-    history: Annotated[
-        str,
-        typer.Option(
-            "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
-        ),
-    ] = "",
-    image: Annotated[
-        str,
-        typer.Option("--image", metavar="FILE", help="the picture of a row of several kinds", show_default=False),
-    ] = "",
-    fields: Annotated[
-        str,
-        typer.Option("--fields", metavar="NAME=VALUE,...", help="fields of a row of several kinds", show_default=False),
-    ] = "",
+    context: Context = "",
+    history: History = "",
+    image: Image = "",
+    fields: Fields = "",
     target: Annotated[
         str,
         typer.Option("--target", metavar="LABEL", help="label to explain [dim](the answer)[/dim]", show_default=False),

@@ -43,6 +43,21 @@ Lang = Annotated[
     str,
     typer.Option("--lang", metavar="en|zh", help="language of what is shown (LUBAN_LANG, LANG)", rich_help_panel=PANEL),
 ]
+Context = Annotated[
+    str, typer.Option("--context", metavar="TEXT", help="the text that answers a question", show_default=False)
+]
+History = Annotated[
+    str,
+    typer.Option(
+        "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
+    ),
+]
+Image = Annotated[
+    str, typer.Option("--image", metavar="FILE", help="the picture of a row of several kinds", show_default=False)
+]
+Fields = Annotated[
+    str, typer.Option("--fields", metavar="NAME=VALUE,...", help="fields of a row of several kinds", show_default=False)
+]
 
 Verb = Callable[..., dict[str, Any] | None]
 

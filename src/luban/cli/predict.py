@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from luban.cli.answers import answer_line
-from luban.cli.frame import MODEL, STAGES, command
+from luban.cli.frame import MODEL, STAGES, Context, Fields, History, Image, command
 from luban.cli.screen import ACCENT, Screen
 from luban.cli.tables import clipped, reasons
 from luban.config import PrepareConfig, WriteConfig
@@ -50,24 +50,10 @@ def predict(
             "--input", metavar="FILE", help="rows to answer: CSV, JSONL, lines, pictures ...", show_default=False
         ),
     ] = "",
-    context: Annotated[
-        str,
-        typer.Option("--context", metavar="TEXT", help="the text that answers questions", show_default=False),
-    ] = "",
-    history: Annotated[
-        str,
-        typer.Option(
-            "--history", metavar="IDS", help="items that a user took, oldest first, with commas", show_default=False
-        ),
-    ] = "",
-    image: Annotated[
-        str,
-        typer.Option("--image", metavar="FILE", help="the picture of a row of several kinds", show_default=False),
-    ] = "",
-    fields: Annotated[
-        str,
-        typer.Option("--fields", metavar="NAME=VALUE,...", help="fields of a row of several kinds", show_default=False),
-    ] = "",
+    context: Context = "",
+    history: History = "",
+    image: Image = "",
+    fields: Fields = "",
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="write JSON lines here", show_default=False)
     ] = "",
@@ -87,7 +73,8 @@ def predict(
     from luban import verbs
 
     typed_kinds = of_kinds(text or [], image, fields) if image or fields else None
-    check([*(text or []), *filter(None, (history, image, fields))], input)
+    check("TEXT" if text else "--image" if image else "--fields" if fields else "", history, input)
+    check_options(stream=stream, output=output, explain=explain, context="" if text and not typed_kinds else context)
     verbs.check_file_out(output)
     folder = verbs.opened(model)
     rows = (
@@ -150,13 +137,32 @@ def read_along(screen: Screen, predictor: Predictor, rows: Iterable[Row]) -> Non
             print()
 
 
-def check(texts: list[str], source: str) -> None:
-    """Raises `ConfigError` where nothing is asked, or two kinds of things are."""
-    if bool(texts) == bool(source):
+def check(typed: str, history: str, source: str) -> None:
+    """Raises `ConfigError` where nothing is asked, or two kinds of things are; ``typed``: what names a row that is typed."""
+    asked = {typed: typed, "--history": history, "--input": source}
+    given = [name for name, value in asked.items() if value]
+    if len(given) != 1:
         raise ConfigError(
-            "Texts and --input are both given." if texts else "There is nothing to answer.",
-            "Either texts or --input FILE is expected.",
+            f"{', '.join(given)} are given together." if given else "There is nothing to answer.",
+            "Either texts, --history IDS or --input FILE is expected.",
             'For example: luban predict MODEL "a text"',
+        )
+
+
+def check_options(*, stream: bool, output: str, explain: bool, context: str) -> None:
+    """Raises `ConfigError` for options that would be passed over; ``context``: one that no typed question has."""
+    beside = [name for name, on in (("--output", output), ("--explain", explain)) if on]
+    if stream and beside:
+        raise ConfigError(
+            f"{', '.join(['--stream', *beside])} are given together.",
+            "An answer that is shown as it comes is neither kept nor explained.",
+            "Leave out --stream.",
+        )
+    if context:
+        raise ConfigError(
+            "--context is given, and no question is typed.",
+            "It is the text that answers what is typed; rows of a file have their own.",
+            "Leave it out, or type the question.",
         )
 
 
