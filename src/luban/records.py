@@ -23,6 +23,12 @@ def texts(row: Row) -> dict[str, str]:
     return found
 
 
+def told_labels(row: Row) -> list[str]:
+    """The labels of a row that answers several questions (``targets``), each as ``question:label``; a number has none."""
+    told = {name: [value] if isinstance(value, str) else value for name, value in row["targets"].items()}
+    return [f"{name}:{label}" for name, labels in told.items() if isinstance(labels, list) for label in labels]
+
+
 def contents(row: Row) -> list[str]:
     """What makes two rows the same input: their texts, the ``hash`` of their pictures' files, and their fields."""
     fields = [f"{name}={value}" for name, value in sorted(row.items()) if ":" in name and value is not None]
@@ -222,6 +228,17 @@ class Progress:
     what: str
     done: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Of ``rows`` to learn from, how many are not learnt whole, by what of them is not: ``text`` or ``target`` was cut, or the
+    target has ``characters`` that the base cannot write."""
+
+    rows: int
+    text: int = 0
+    target: int = 0
+    characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)

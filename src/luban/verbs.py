@@ -29,7 +29,6 @@ from luban.predict import Predictor
 from luban.records import Evidence, Prepared, Reject, Row, Rows, Watch, unwatched
 from luban.runtimes import RUNTIMES
 from luban.tasks import TASKS
-from luban.tasks.multi_task import kinds
 
 if TYPE_CHECKING:
     from luban.stages.evaluate import Comparison, Evaluation
@@ -132,7 +131,7 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     """
     from luban.stages.prepare import part_of
 
-    found = loaded(with_fields(model, asked_by(model, config)), model.manifest.task)
+    found = loaded(with_fields(model, config), model.manifest.task)
     part = next(
         (name for name in ("test", "valid", "train") if name in found.parts and len(found.parts[name].rows)), ""
     )
@@ -145,14 +144,9 @@ def labelled(model: Folder, config: PrepareConfig) -> Labelled:
     return Labelled(config.source, shown, found.parts[part].rows, found.parts[part].rejects, found.columns, beside)
 
 
-def asked_by(model: Folder, config: PrepareConfig) -> PrepareConfig:
-    """How rows for a model are read: its questions are asked, where it has several and no others are named."""
-    return config if config.questions else config.model_copy(update={"questions": kinds(model.manifest.settings)})
-
-
 def with_fields(model: Folder, config: PrepareConfig) -> PrepareConfig:
-    """How rows for a model are read: the fields it knows are looked for, where no others are named."""
-    named = config.numbers or config.categories
+    """How rows for a model are read: the fields and questions it knows are looked for, where no others are named."""
+    named = config.numbers or config.categories or config.questions
     return config if named else config.model_copy(update=kind(model.manifest.task).reading(model.manifest.settings))
 
 

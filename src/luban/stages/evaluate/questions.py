@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from luban.metrics.classification import ClassScore, average_rows
 from luban.metrics.intervals import Floats, Scores, Statistic
+from luban.questions import KINDS, LABEL, LABELS, NUMBER, kind_of
 from luban.records import Prediction, Row, Rows
 from luban.stages.evaluate import label, several, value
 from luban.stages.evaluate.base import Aspect, Look, Mistake, View
-from luban.tasks.multi_task import KINDS, LABEL, LABELS, NUMBER, kind_of
 
 LOOKS: Mapping[str, Look] = {LABEL: label.look, LABELS: several.look, NUMBER: value.look}
 SEPARATOR = " · "

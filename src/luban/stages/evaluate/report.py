@@ -7,6 +7,7 @@ nothing be fetched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from html import escape
 from math import ceil, floor
 from pathlib import Path
@@ -55,9 +56,18 @@ def page(evaluation: Evaluation, *, language: str = "en") -> str:
         learning_card,
         cost_card,
     )
-    body = "".join(card(evaluation) for card in cards)
-    read = mistakes_card(evaluation)
-    return framed(evaluation.model, f'{head(evaluation)}<div class="columns">{body}</div>{read}', language=language)
+    chosen = [card for card in cards if not (evaluation.aspects and card is classes_card)]
+    body = f'<div class="columns">{"".join(card(evaluation) for card in chosen)}</div>'
+    body += "".join(question_part(evaluation, name) for name in evaluation.aspects)
+    return framed(evaluation.model, f"{head(evaluation)}{body}{mistakes_card(evaluation)}", language=language)
+
+
+def question_part(e: Evaluation, name: str) -> str:
+    """What there is to show of one question of several, under its name."""
+    aspect = e.aspects[name]
+    one = replace(e, aspects={}, **{each.name: getattr(aspect, each.name) for each in fields(aspect)})
+    body = "".join(card(one) for card in (classes_card, confusion_card, scatter_card, calibration_card))
+    return f'<h1>{escape(name)}</h1><p class="lead">{summary(one, before=f"{name}.")}</p><div class="columns">{body}</div>'
 
 
 def head(e: Evaluation) -> str:
@@ -87,10 +97,10 @@ def head(e: Evaluation) -> str:
     )
 
 
-def summary(e: Evaluation) -> str:
-    """What happened, in a sentence."""
+def summary(e: Evaluation, before: str = "") -> str:
+    """What happened, in a sentence; ``before``: what stands before the names of scores."""
     if e.kind == "value":
-        return both("said_value", mae=f"{e.scores['mae']:.3g}", rows=f"{e.rows:,}")
+        return both("said_value", mae=f"{e.scores[before + 'mae']:.3g}", rows=f"{e.rows:,}")
     if e.kind == "entities":
         counts = [sum(getattr(score, name) for score in e.table) for name in ("correct", "support", "predicted")]
         right, gold, given = counts
@@ -131,17 +141,17 @@ def _score_table(e: Evaluation, scores: Scores, around: Intervals, ends: tuple[f
 def _score_row(
     name: str, value: float, interval: tuple[float, float] | None, ends: tuple[float, float], main: bool
 ) -> str:
-    drawn = "" if name in UNBOUNDED else plots.score_line(value, interval, ends)
+    drawn = "" if bare(name) in UNBOUNDED else plots.score_line(value, interval, ends)
     kind = ' class="main"' if main else ""
     around = " – ".join(shown(name, end) for end in interval) if interval else ""
     return (
-        f"<tr{kind}><td>{both(name)}</td><td>{shown(name, value)}</td>"
+        f"<tr{kind}><td>{titled(name)}</td><td>{shown(name, value)}</td>"
         f'<td class="soft">{around}</td><td class="plot">{drawn}</td></tr>'
     )
 
 
 def _drawn(scores: Scores, around: Intervals) -> list[float]:
-    named = [(name, value) for name, value in scores.items() if name not in UNBOUNDED]
+    named = [(name, value) for name, value in scores.items() if bare(name) not in UNBOUNDED]
     return [value for name, score in named for value in (score, *around.get(name, ()))]
 
 
@@ -305,7 +315,18 @@ def cost_card(e: Evaluation) -> str:
 
 def shown(name: str, value: float) -> str:
     """A score as a person reads it: a percentage, but correlations and errors as they are."""
-    return f"{value:.3f}" if name in PLAIN else f"{value * 100:.1f}%"
+    return f"{value:.3f}" if bare(name) in PLAIN else f"{value * 100:.1f}%"
+
+
+def bare(name: str) -> str:
+    """A score's name without the question that it is of."""
+    return name.rpartition(".")[2]
+
+
+def titled(name: str) -> str:
+    """A score's name for people, behind the question that it is of."""
+    question, _, score = name.rpartition(".")
+    return f"{escape(question)} · {both(score)}" if question else both(score)
 
 
 def _ends(name: str, interval: tuple[float, float]) -> dict[str, str]:

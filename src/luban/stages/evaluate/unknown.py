@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from luban.errors import DataError
-from luban.records import Row, Rows
+from luban.records import Row, Rows, told_labels
 from luban.tasks.base import INTENT
 
 NAMED = 5
@@ -48,16 +48,10 @@ def gold_labels(row: Row) -> set[str]:
         intent = {f"{INTENT}{row['label']}"} if "label" in row else set()
         return intent | {str(tag)[2:] for tag in row["tags"] if tag != "O"}
     if "targets" in row:
-        return _of_questions(row["targets"])
+        return set(told_labels(row))
     if "answers" in row or "messages" in row or "target" in row:
         return set()
     return set(map(str, row["labels"])) if "labels" in row else {str(row["label"])}
-
-
-def _of_questions(targets: Mapping[str, object]) -> set[str]:
-    """The labels of a row that answers several questions, as they stand among the model's; numbers have none."""
-    told = {name: [value] if isinstance(value, str) else value for name, value in targets.items()}
-    return {f"{name}:{label}" for name, labels in told.items() if isinstance(labels, list) for label in labels}
 
 
 def _kinds(known: Sequence[str]) -> set[str]:

@@ -55,6 +55,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Over {rows} rows, {wrong} lists do not begin with a right passage.",
         "{rows} 行中有 {wrong} 个列表的第一个段落不正确。",
     ),
+    "said_answers": (
+        "{right} of {rows} rows have every class right that they say.",
+        "{rows} 行中有 {right} 行所标的各个类别全部正确。",
+    ),
+    "mean_score": ("mean of the questions' main scores", "各问题主要指标的平均"),
     "said_labels": (
         "{right} of {rows} rows have exactly the right labels, {wrong} do not.",
         "{rows} 行中有 {right} 行的标签完全正确，{wrong} 行有误。",
@@ -175,6 +180,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "mistakes": ("The worst mistakes", "最严重的错误"),
     "about_mistakes_label": ("The surer the wrong answer, the further up.", "错得越自信，排得越前。"),
+    "about_mistakes_answers": (
+        "Rows with a wrong class, the worst answer of a row first; all that the row says stands beside it.",
+        "类别有误的行，按该行最严重的错误排列；一并列出该行的全部答案。",
+    ),
     "about_mistakes_text": (
         "The fewer words in the order of the right answer, the further up.",
         "与正确回答按次序相同的词越少，排得越前。",

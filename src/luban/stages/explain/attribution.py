@@ -17,12 +17,14 @@ from luban.predict import Predictor
 from luban.records import Entity, Evidence, Prediction, Row
 from luban.registry import Registry
 from luban.stages.explain import parts
+from luban.stages.explain.asked import of_question
 from luban.stages.explain.base import Question, Term, located, shown_text
 from luban.stages.explain.items import explained, of_text
 from luban.stages.explain.written import of_written
 from luban.tagging import places
 from luban.tasks.base import INTENT, Floats, softmax
 from luban.tasks.extractive_qa import NONE, best_span, places_of
+from luban.tasks.multi_task import MultiTask
 
 METHODS = Registry(
     "method of explanation",
@@ -48,8 +50,9 @@ def explain(predictor: Predictor, value: str | Row, *, target: str | None = None
 
     ``target``: a label (default: the predicted one; an intent comes before a slot); for a tagger an entity as
     ``LABEL@start-end``, a label, or a word of the text (default: the surest entity); for a question a piece of the
-    context (default: the answer); of a recommender an item (default: the first that is recommended), whose weights are
-    those of the history's items and exact. ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
+    context (default: the answer); of several questions one, or its label as ``QUESTION:LABEL`` (no default); of a
+    recommender an item (default: the first that is recommended), whose weights are those of the history's items and exact.
+    ``method``: auto, integrated-gradients (runtime pytorch) or shapley (any).
     Positions count characters of the text; for a pair, of text, a line break, text_pair.
 
     Raises `UnknownName` for an unknown method, `ConfigError` for an unknown target, `DataError` for an unfit row.
@@ -104,6 +107,8 @@ def question(predictor: Predictor, value: str | Row, target: str | None) -> Ques
         return of_text(predictor, encoded, target, common)
     outputs = predictor.logits([encoded])[0]
     answer = task.decode(encoded, outputs)
+    if isinstance(task, MultiTask):
+        return of_question(task, encoded, answer, target, common)
     if answer.answer is not None:
         return _of_answer(encoded, outputs, answer, target, common)
     if answer.entities is not None and answer.label is not None and target in (None, *(answer.scores or ())):

@@ -34,7 +34,7 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """``flips``: share of decisions that changed: rows, or for taggers entities (1 - F1 between the two sets of them); of
-    a model that gives both, the larger share.
+    a model that gives both, the larger share; of several questions, the largest share of one.
 
     ``changed``: share of rows with any change; ``difference``: largest distance of a probability (of a number: in its
     spread); ``which``: the changed rows, the first 20, by their position with both answers.
@@ -63,17 +63,40 @@ def ask(predictor: Predictor, rows: Rows) -> Answers:
 def compare(rows: Rows, expected: Answers, got: Answers) -> Agreement:
     """How far ``got`` is from ``expected``, row by row."""
     pairs = list(zip(expected.predictions, got.predictions, strict=True))
-    spread = _spread(expected.predictions)
-    changed = [i for i, (a, b) in enumerate(pairs) if _differs(a, b, spread)]
+    changed = _changed(expected.predictions, got.predictions)
     share = len(changed) / max(1, len(pairs))
     flips = share
+    asked = _asked(expected.predictions)
+    if asked:
+        flips = max(compare(rows, _answering(expected, name), _answering(got, name)).flips for name in asked)
     if any(a.entities is not None for a, _ in pairs):
         flips = max(1.0 - entity_agreement(pairs), sum(a.label != b.label for a, b in pairs) / len(pairs))
     which = tuple(
         {"row": i, "text": " ".join(texts(rows[i]).values())[:80], "was": _said(pairs[i][0]), "is": _said(pairs[i][1])}
         for i in changed[:SHOWN]
     )
-    return Agreement(len(pairs), flips, share, _distance(expected, got, spread), which)
+    return Agreement(len(pairs), flips, share, _distance(expected, got), which)
+
+
+def _asked(predictions: Sequence[Prediction]) -> list[str]:
+    """The questions that are answered, where there are several."""
+    return list(predictions[0].answers or ()) if predictions else []
+
+
+def _answering(answers: Answers, name: str) -> Answers:
+    """The same answers to one question alone."""
+    told = [(one.answers or {})[name] for one in answers.predictions]
+    return Answers((), answers.encoded, answers.logits, told)
+
+
+def _changed(a: Sequence[Prediction], b: Sequence[Prediction]) -> list[int]:
+    """Positions of the rows of which an answer has changed."""
+    asked = _asked(a)
+    if asked:
+        apart = [_changed(*([(one.answers or {})[name] for one in side] for side in (a, b))) for name in asked]
+        return sorted(set().union(*apart))
+    spread = _spread(a)
+    return [i for i, (one, two) in enumerate(zip(a, b, strict=True)) if _differs(one, two, spread)]
 
 
 def entity_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> float:
@@ -129,9 +152,11 @@ def _spread(predictions: Sequence[Prediction]) -> float:
     return float(np.std(values)) or 1.0 if values else 1.0
 
 
-def _distance(a: Answers, b: Answers, spread: float) -> float:
+def _distance(a: Answers, b: Answers) -> float:
     """Largest distance of a probability (where scores are given, of those; for taggers, of each word's tags)."""
-    worst = 0.0
+    if asked := _asked(a.predictions):
+        return max(_distance(_answering(a, name), _answering(b, name)) for name in asked)
+    worst, spread = 0.0, _spread(a.predictions)
     for row, (one, two) in enumerate(zip(a.predictions, b.predictions, strict=True)):
         if one.scores is not None and two.scores is not None:
             worst = max(worst, max(abs(one.scores[name] - two.scores[name]) for name in one.scores))
@@ -166,6 +191,8 @@ def _tag_distance(encoded: Encoded, a: Sequence[Floats], b: Sequence[Floats], pa
 
 def _said(prediction: Prediction) -> Any:
     """The answer in brief."""
+    if prediction.answers is not None:
+        return {name: _said(one) for name, one in prediction.answers.items()}
     if prediction.entities is not None:
         own = [] if prediction.label is None else [prediction.label]
         return own + [f"{entity.label} {entity.text}" for entity in prediction.entities]

@@ -16,7 +16,7 @@ from luban.encoding import TextEncoder
 from luban.errors import counted
 from luban.personal import find
 from luban.preferences import swapped, with_answers
-from luban.records import Reject, Row, Rows, texts
+from luban.records import Reject, Row, Rows, texts, told_labels
 from luban.stages.prepare import duplicates
 from luban.stages.prepare.clean import clean_text
 from luban.stages.prepare.interactions import Histories
@@ -223,11 +223,10 @@ def _copies(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
     if copies:
         message = f"{counted(len(copies), 'row')} with the text of an earlier row (case, width and white space aside)."
         yield Finding("duplicate", "warning", message, len(copies), name, _lines(part, copies))
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     clashes: dict[str, list[int]] = defaultdict(list)
     for i, (key, row) in enumerate(zip(keys, part.rows, strict=True)):
-        target = _shown(row)
-        if first.setdefault(key, target) != target:
+        if any(first.setdefault((key, name), target) != target for name, target in _shown(row).items()):
             clashes[key].append(i)
     if clashes:
         rows = [i for found in clashes.values() for i in found]
@@ -361,6 +360,8 @@ def _counts(rows: Rows) -> Counter[str]:
     """Rows by class (entity types for taggers), commonest first; nothing for numbers."""
     counts: Counter[str] = Counter()
     for row in rows:
+        if "targets" in row:
+            counts.update(told_labels(row))
         if "tags" in row:
             counts.update(tag[2:] for tag in row["tags"] if tag.startswith("B-"))
         if "labels" in row:
@@ -377,8 +378,11 @@ def _all_numbers(counts: Counter[str]) -> bool:
     )
 
 
-def _shown(row: Row) -> str:
-    return repr([row[name] for name in ("label", "labels", "tags", "answers") if name in row])
+def _shown(row: Row) -> dict[str, str]:
+    """What a row says, of several questions to each that it answers."""
+    if "targets" in row:
+        return {name: repr(value) for name, value in row["targets"].items() if value is not None}
+    return {"": repr([row[name] for name in ("label", "labels", "tags", "answers") if name in row])}
 
 
 def _lines(part: Part, rows: Mapping[int, Any] | Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luban.errors import DataError
-from luban.records import Row, Rows, contents
+from luban.records import Row, Rows, contents, told_labels
 from luban.stages.prepare.clean import normalised
 from luban.stages.prepare.keys import NO_KEYS, Keys, firsts, groups_of, keys_of
 from luban.tasks.base import INTENT
@@ -130,6 +130,8 @@ def _target(row: Row) -> Any:
         )
     if "answers" in row:
         return str(bool(row["answers"]))
+    if "targets" in row:
+        return set(told_labels(row))
     if "labels" in row:
         return set(row["labels"])
     return row.get("label", "")

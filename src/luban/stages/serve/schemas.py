@@ -60,6 +60,9 @@ class Answered(BaseModel, extra="allow"):
     end: int | None = None
     embedding: list[float] | None = Field(None, description="the text's vector, of length 1")
     relevance: list[float] | None = Field(None, description="how well each passage answers the query, 0 to 1")
+    answers: dict[str, dict[str, Any]] | None = Field(
+        None, description="of a model that is asked several questions, the answer to each by the question's name"
+    )
     items: list[dict[str, Any]] | None = Field(None, description="what is recommended, best first: item, text, score")
     unknown: list[str] | None = Field(None, description="items of the history that the model does not know")
     tokens: int = Field(description="sub-words of the row")
@@ -146,7 +149,10 @@ _EXPLAINED = {
     **_ROW,
     "properties": {
         "text": {"type": "string"},
-        "target": {"type": "string", "description": "the label to explain; by default the answer's own"},
+        "target": {
+            "type": "string",
+            "description": "the label to explain, by default the answer's own; of several questions one, or QUESTION:LABEL",
+        },
     },
 }
 EXPLAIN = _body(_EXPLAINED, {"text": "Where is my order?"})

@@ -6,14 +6,14 @@ Words are counted in hashed buckets: a bucket is shared by many words, so that n
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from luban.encoding import Encoded
-from luban.records import Row, Rows, texts
+from luban.records import Row, Rows, texts, told_labels
 from luban.tagging import WORD
 
 FORMAT = 1
@@ -21,13 +21,14 @@ BUCKETS = 256
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
-def sketch(rows: Rows, encoded: Sequence[Encoded]) -> dict[str, Any]:
-    """Label shares, quantiles of length in characters and sub-words, shares of hashed words; JSON."""
+def sketch(rows: Rows, tokens: Sequence[int]) -> dict[str, Any]:
+    """Label shares, quantiles of length in characters and sub-words (``tokens`` of each row), shares of hashed words; JSON."""
     labels: Counter[str] = Counter()
-    words = np.zeros(BUCKETS, dtype=np.int64)
+    words, characters = np.zeros(BUCKETS, dtype=np.int64), array("i")
     for row in rows:
         labels.update(_labels(row))
         whole = " ".join(texts(row).values())
+        characters.append(sum(map(len, texts(row).values())))
         np.add.at(words, [bucket(word) for word in WORD.findall(whole.lower())], 1)
     total = max(1, sum(labels.values()))
     return {
@@ -35,8 +36,8 @@ def sketch(rows: Rows, encoded: Sequence[Encoded]) -> dict[str, Any]:
         "rows": len(rows),
         "labels": {label: round(count / total, 6) for label, count in sorted(labels.items())},
         "quantiles": list(QUANTILES),
-        "characters": _quantiles([sum(map(len, texts(row).values())) for row in rows]),
-        "subwords": _quantiles([one.tokens for one in encoded]),
+        "characters": _quantiles(characters),
+        "subwords": _quantiles(tokens),
         "words": [round(float(share), 6) for share in words / max(1, words.sum())],
     }
 
@@ -47,6 +48,8 @@ def bucket(word: str) -> int:
 
 
 def _labels(row: Row) -> list[str]:
+    if "targets" in row:
+        return told_labels(row)
     if "tags" in row:
         own = [row["label"]] if "label" in row else []
         return own + [tag[2:] for tag in row["tags"] if tag.startswith("B-")]

@@ -96,6 +96,8 @@ def _drawn() -> list[str]:
 def _kind(row: Row) -> str:
     if "tags" in row and "label" not in row:
         return next((tag[2:] for tag in row["tags"] if tag != "O"), "O")
+    if "targets" in row:
+        return str([value for value in row["targets"].values() if isinstance(value, str)])
     if "answers" in row:
         return str(bool(row["answers"]))
     return str(row.get("label", row.get("labels")))

@@ -2,7 +2,7 @@
 
 Each column is a BYTES tensor of shape [n] or [n, 1]; a field is BYTES too, and missing where it is empty. Which outputs a
 model has is read off an answer of it: numbers return as FP32, texts as BYTES; several labels and entities as BYTES that hold
-JSON.
+JSON. Outputs of a model that is asked several questions begin with the question, as in ``intent.label``.
 Source: https://github.com/kserve/open-inference-protocol (inference_rest).
 """
 
@@ -111,6 +111,7 @@ def described(face: Face) -> dict[str, Any]:
             "fingerprint": face.fingerprint,
             "task": face.task,
             "labels": list(face.sample.scores or face.labels),
+            **_questions(face.sample),
         },
     }
 
@@ -127,8 +128,31 @@ def check_version(version: str, face: Face) -> None:
 
 
 def _outputs(face: Face) -> dict[str, Output]:
-    """The outputs in order, from the fields of a sample answer."""
-    sample, found = face.sample, dict[str, Output]()
+    """The outputs in order, from the fields of a sample answer; of several questions, question by question."""
+    if face.sample.answers is None:
+        return _fields(face.sample)
+    return {
+        f"{question}.{name}": (datatype, width, _of(question, value))
+        for question, answer in face.sample.answers.items()
+        for name, (datatype, width, value) in _fields(answer).items()
+    }
+
+
+def _of(question: str, value: Callable[[Prediction], Any]) -> Callable[[Prediction], Any]:
+    """The same value of the answer to one question."""
+    return lambda answer: value((answer.answers or {})[question])
+
+
+def _questions(sample: Prediction) -> dict[str, Any]:
+    """The columns of ``scores`` by question, where there are several."""
+    if sample.answers is None:
+        return {}
+    return {"questions": {name: list(answer.scores or ()) for name, answer in sample.answers.items()}}
+
+
+def _fields(sample: Prediction) -> dict[str, Output]:
+    """The outputs of one answer."""
+    found = dict[str, Output]()
     if sample.label is not None:
         found["label"] = ("BYTES", 0, lambda answer: answer.label)
     if sample.text is not None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from luban.config import TrainConfig
 from luban.errors import ConfigError
+from luban.questions import check_weights, kinds
 from luban.records import Rows
 from luban.tasks import TASKS
-from luban.tasks.multi_task import check_weights, kinds
 
 CLASS, CLASSES, NUMBER, TAGS, OTHER, PICTURE = "class", "classes", "number", "tags", "another loss", "picture"
 QUESTIONS = "several questions"
