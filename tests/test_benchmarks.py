@@ -22,6 +22,7 @@ OPTIONS = {
     "fewshot": ["--only", "CLINC150", "--method", "head", "prototypes"],
     "methods": ["--method", "lora"],
     "multitask": ["--only", "whole"],
+    "preferences": ["--way", "1"],
     "robust": ["--ways", "plain", "adversarial=fgm,adversarial_radius=0.1", "--flip", "0.2"],
     "scores": ["--only", "TREC coarse", "WNUT-17"],
     "train_speed": ["--task", "text-classification"],
