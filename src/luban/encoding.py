@@ -104,7 +104,7 @@ class Encoded:
     ``asked``: how many sub-words of the only window are the prompt of what is to be written, and ``decoding``: how; -1 and None
     for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers. ``room``: most sub-words that
     the answer may have.
-    ``wish``: what else the task must know of the row to decode it; its own.
+    ``wish``: what else the task must know of the row to decode it; its own. ``lost``: what of it is not learnt whole.
     """
 
     windows: tuple[Window, ...]
@@ -117,6 +117,7 @@ class Encoded:
     decoding: Decoding | None = None
     room: int = 0
     wish: Any = None
+    lost: tuple[str, ...] = ()
 
     def of_each(self) -> list[slice]:
         """The windows of each text that is read apart; of all together where none is."""

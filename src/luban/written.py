@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from luban.chat import ASSISTANT, json_of
 from luban.decoding import BOUNDS, Decoding, log_softmax
 from luban.encoding import IGNORE, Batch, Encoded, Ints, Window
-from luban.metrics.writing import chrf, exact, rouge_l, rouge_n
+from luban.metrics.writing import ROUGE, chrf, exact
 from luban.records import Prediction, Row
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def scored(golds: Sequence[str], predictions: Sequence[Prediction]) -> dict[str,
     if any(p.text is not None for p in predictions):
         answers = [p.text or "" for p in predictions]
         pairs = list(zip(golds, answers, strict=True))
-        for n in (1, 2):
-            scores[f"rouge_{n}"] = float(np.mean([rouge_n(*pair, n=n) for pair in pairs]))
-        scores["rouge_l"] = float(np.mean([rouge_l(*pair) for pair in pairs]))
+        scores |= {name: float(np.mean([score(*pair) for pair in pairs])) for name, score in ROUGE.items()}
         scores["chrf"] = chrf(golds, answers)
         scores["exact_match"] = float(np.mean([exact(*pair) for pair in pairs]))
     return scores

@@ -18,6 +18,7 @@ from luban.encoding import Encoded, TextEncoder
 from luban.errors import ConfigError, DataError
 from luban.generation import Reader
 from luban.predict import Predictor
+from luban.records import Lost
 from luban.stages.prepare import prepare
 from luban.stages.train import train
 from luban.stages.train.material import Material, encode
@@ -309,6 +310,17 @@ def test_the_folder_loads_in_plain_transformers_which_writes_the_same(taught: Pr
 def test_pictures_are_no_base_for_texts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="resnet"):
         crossing().for_run(config(), bases.find(str(tiny_sight(tmp_path / "sight"))))
+
+
+def test_what_is_not_learnt_whole_is_counted_and_told(tmp_path: Path) -> None:
+    events: list[object] = []
+    chosen = config(epochs=1, target_length=4, max_length=8)
+    folder = train(
+        prepared("text-to-text", times=1), base_of("warm", tmp_path / "base"), chosen, tmp_path / "model",
+        watch=events.append,
+    )  # fmt: skip
+    assert [event for event in events if isinstance(event, Lost)] == [Lost(4, text=1, target=3, characters=1)]
+    assert folder.manifest.notes["lost"] == {"rows": 4, "text": 1, "target": 3, "characters": 1}
 
 
 def test_the_encoder_is_frozen_and_the_decoder_learns(tmp_path: Path) -> None:

@@ -90,6 +90,18 @@ WORDS: dict[str, tuple[str, str]] = {
     "actual": ("actual", "实际"),
     "time": ("time", "时间"),
     "memory": ("peak memory", "内存峰值"),
+    "lost_text": (
+        "{count} of {rows:text} longer than the model reads, cut at the end (--max-length)",
+        "{rows} 段文本中有 {count} 段超过模型可读的长度，已从末尾截断（--max-length）",
+    ),
+    "lost_target": (
+        "{count} of {rows:target} longer than the model is to write, cut at the end (--target-length)",
+        "{rows} 个目标中有 {count} 个超过模型可写的长度，已从末尾截断（--target-length）",
+    ),
+    "lost_characters": (
+        "{count} of {rows:target} with characters that the base cannot write: take another base for these",
+        "{rows} 个目标中有 {count} 个含有该基础模型写不出的字符：请换一个基础模型",
+    ),
     "forecast_line": (
         "forecast: {seconds} and {memory} for {steps:step} of at most {tokens} tokens",
         "预计：{steps} 步，每步至多 {tokens} 个词元，需 {seconds}、内存 {memory}",

@@ -1,8 +1,8 @@
 """Scores of written text against a reference: chrF, ROUGE, exact match; pure.
 
 chrF: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation" (https://aclanthology.org/W15-3049), with the
-defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-1, -2 and -L: Lin 2004, "ROUGE: A Package
-for Automatic Evaluation of Summaries" (https://aclanthology.org/W04-1013), F1 as rouge-score counts it, without stemming; each
+defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-1, -2 and -L: Lin 2004, "ROUGE: A
+Package for Automatic Evaluation of Summaries" (https://aclanthology.org/W04-1013), F1 as rouge-score counts it, without stemming; each
 ideograph is a word of its own, which rouge-score does not read at all.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -60,6 +61,13 @@ def rouge_n(gold: str, answer: str, *, n: int) -> float:
     wanted, given = (Counter(tuple(own[i : i + n]) for i in range(len(own) - n + 1)) for own in words)
     both = (wanted & given).total()
     return 2 * both / (wanted.total() + given.total()) if both else 0.0
+
+
+ROUGE: dict[str, Callable[[str, str], float]] = {
+    "rouge_1": partial(rouge_n, n=1),
+    "rouge_2": partial(rouge_n, n=2),
+    "rouge_l": rouge_l,
+}
 
 
 def exact(gold: str, answer: str) -> bool:

@@ -43,6 +43,8 @@ TARGET = Column(
 )  # fmt: skip
 WARM = ("bert", "roberta", "xlm-roberta", "camembert")
 "types of encoders whose layers transformers can turn into a decoder's"
+UNKNOWN = ("[UNK]", "<unk>")
+"tokens that stand for what a tokenizer has no sub-word for"
 FRESH = ("full", "freeze")
 "methods by which all that a fresh decoder needs is learnt"
 
@@ -120,10 +122,12 @@ class TextToText(Task):
         kept = written[: max(1, self.room)]
         heads = np.arange(len(kept), dtype=np.int64) + len(begin) - 1 if len(kept) else None
         window = Crossing(first.ids, first.types, first.offsets, heads=heads, begin=begin, written=kept)
-        cut = {"text": len(read.windows) > 1 or read.truncated, "target": len(kept) < len(written)}
+        cut = len(read.windows) > 1 or read.truncated
+        unknown = {encoder.tokenizer.token_to_id(token) for token in UNKNOWN}
+        lost = {"text": cut, "target": len(kept) < len(written), "characters": not unknown.isdisjoint(written.tolist())}
         return Encoded(
-            (window,), row["text"], read.tokens, truncated=cut["text"], asked=len(first.ids),
-            decoding=Decoding().given(row), room=self.room, wish=cut,
+            (window,), row["text"], read.tokens, truncated=cut, asked=len(first.ids), decoding=Decoding().given(row),
+            room=self.room, lost=tuple(name for name, is_lost in lost.items() if is_lost),
         )  # fmt: skip
 
     def _written(self, row: Row, encoder: TextEncoder) -> NDArray[np.int64]:

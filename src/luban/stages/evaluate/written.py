@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luban.metrics.intervals import Scores, Statistic, ratio_of
-from luban.metrics.writing import chrf_counts, chrf_of, exact, rouge_l
+from luban.metrics.writing import ROUGE, chrf_counts, chrf_of, exact
 from luban.preferences import columns
 from luban.records import Prediction, Rows, texts
 from luban.stages.evaluate.base import Mistake, View
@@ -20,14 +20,15 @@ MOST = 700.0
 
 
 def look(rows: Rows, predictions: Sequence[Prediction], labels: Sequence[str]) -> View:
-    """ROUGE-L, chrF, exact match and perplexity; the worst rows are those least like the right answer."""
+    """ROUGE, chrF, exact match and perplexity; the worst rows are those least like the right answer."""
     golds, answers = [gold_of(row) for row in rows], [p.text or "" for p in predictions]
-    near = np.array([rouge_l(gold, answer) for gold, answer in zip(golds, answers, strict=True)])
-    same = np.array([exact(gold, answer) for gold, answer in zip(golds, answers, strict=True)])
+    pairs = list(zip(golds, answers, strict=True))
+    near = {name: np.array([score(*pair) for pair in pairs]) for name, score in ROUGE.items()}
+    same = np.array([exact(*pair) for pair in pairs])
     wrong = [
         Mistake(
-            row=i + 1, text=" ".join(texts(rows[i]).values()), gold=golds[i], answer=answers[i], cost=1.0 - float(near[i]),
-            probability=predictions[i].score,
+            row=i + 1, text=" ".join(texts(rows[i]).values()), gold=golds[i], answer=answers[i],
+            cost=1.0 - float(near["rouge_l"][i]), probability=predictions[i].score,
         )
         for i in np.flatnonzero(~same).tolist()
     ]  # fmt: skip
@@ -46,7 +47,7 @@ def _statistic(
     golds: Sequence[str],
     answers: Sequence[str],
     predictions: Sequence[Prediction],
-    near: NDArray[Any],
+    near: Mapping[str, NDArray[Any]],
     same: NDArray[Any],
 ) -> Statistic:
     """Scores of resampled rows: chrF from summed n-grams, perplexity from summed log probabilities, means over pairs."""
@@ -56,9 +57,8 @@ def _statistic(
     likely = np.array([p.likelihood or (0.0, 0) for p in predictions], dtype=np.float64)
     ones = np.ones(len(golds))
     told = {name: (np.nan_to_num(column), ~np.isnan(column)) for name, column in columns(predictions).items()}
-    plain = ratio_of(
-        rouge_l=(near, ones), exact_match=(same, ones), log_likelihood=(likely[:, 0], likely[:, 1]), **told
-    )
+    told |= {name: (values, ones) for name, values in near.items()}
+    plain = ratio_of(exact_match=(same, ones), log_likelihood=(likely[:, 0], likely[:, 1]), **told)
 
     def statistic(drawn: NDArray[np.float64]) -> Scores:
         scores = dict(plain(drawn))
