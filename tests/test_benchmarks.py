@@ -21,6 +21,7 @@ OPTIONS = {
     "export": ["--part", "formats", "sessions"],
     "fewshot": ["--only", "CLINC150", "--method", "head", "prototypes"],
     "methods": ["--method", "lora"],
+    "multimodal": [],
     "multitask": ["--only", "whole"],
     "preferences": ["--way", "1"],
     "robust": ["--ways", "plain", "adversarial=fgm,adversarial_radius=0.1", "--flip", "0.2"],

@@ -40,7 +40,9 @@ class TestMultimodalClassification(TaskContract):
 
 @pytest.mark.parametrize("blank", [None, "", "  ", "NA", "nan", "None", float("nan")])
 def test_a_number_may_be_missing_in_many_words(blank: Any) -> None:
-    assert MultimodalClassification.parse({"text": "hello", "number:price": blank, "label": "a"})["number:price"] is None
+    assert (
+        MultimodalClassification.parse({"text": "hello", "number:price": blank, "label": "a"})["number:price"] is None
+    )
 
 
 @pytest.mark.parametrize("wrong", ["twelve", "1,200", "inf", [1], {"a": 1}])
@@ -73,7 +75,7 @@ def test_fields_are_asked_for_by_their_own_names() -> None:
 
 
 def test_a_field_that_the_model_does_not_know_is_told_with_the_nearest() -> None:
-    with pytest.raises(DataError, match="no field 'prise'.*Did you mean 'price'"):
+    with pytest.raises(DataError, match=r"no field 'prise'.*Did you mean 'price'"):
         FITTED.canonical({"prise": 3})
 
 
@@ -84,7 +86,9 @@ def test_an_error_in_a_field_names_it_as_it_was_asked() -> None:
 
 
 def test_what_the_model_does_not_read_does_not_count_as_being_there() -> None:
-    only_fields = MultimodalClassification.fit([{"number:price": 1.0, "label": "a"}, {"number:price": 2.0, "label": "b"}])
+    only_fields = MultimodalClassification.fit(
+        [{"number:price": 1.0, "label": "a"}, {"number:price": 2.0, "label": "b"}]
+    )
     with pytest.raises(DataError, match="At least one of price"):
         only_fields.canonical({"text": "hello"})
 

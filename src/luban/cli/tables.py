@@ -174,7 +174,9 @@ def evidence_view(screen: Screen, text: str, evidence: Evidence) -> RenderableTy
         side = screen.word("for" if one.weight > 0 else "against")
         drawn = Text(bar(abs(one.weight) / (most or 1.0)).plain, style="green" if one.weight > 0 else "red")
         made.add_row(one.text, f"{one.weight:+.3f}", Text.assemble(drawn, f" {side}"))
-    shown: list[RenderableType] = [highlighted(text, evidence.words), made] if evidence.words or not evidence.parts else []
+    shown: list[RenderableType] = (
+        [highlighted(text, evidence.words), made] if evidence.words or not evidence.parts else []
+    )
     return Group(*shown, *([parts_view(screen, evidence)] if evidence.parts else []))
 
 

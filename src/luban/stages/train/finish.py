@@ -106,7 +106,8 @@ def _fill(
     from luban.stages.train.golden import golden_rows
 
     model = predictor.runtime.model  # type: ignore[attr-defined]
-    write_plain(work, model, material.base, history)
+    reads = not predictor.task.fuses or material.encoder.text is not None
+    write_plain(work, model, material.base if reads else work, history)  # rows without texts need no tokenizer
     sight = getattr(material.encoder, "pictures", material.encoder)
     if isinstance(sight, PictureEncoder):
         write_text(work / SETTINGS, json.dumps(sight.settings, indent=1) + "\n")

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from luban import bases
+from luban.bases import Base
 from luban.config import TrainConfig
 from luban.encoding import TextEncoder
 from luban.errors import ConfigError
 from luban.fusion import FIELDS, FusedClassifier, channels_last, described, headless
 from luban.gathered import IMAGE, TEXT, Gathered, RowEncoder
+from luban.manifest import BaseInfo
 from luban.pictures import SETTINGS, Augmentation, PictureEncoder
 from luban.stages.train.model import encoder_on, hold_statistics
 from luban.stages.train.probe import inputs_of, standardise
@@ -53,6 +55,29 @@ def vision(base: Path, config: TrainConfig) -> Path:
         "A second base sees pictures, such as resnet-18.",
         "Name it with --vision-base, or leave the pictures out (--columns image=).",
     )
+
+
+def root(base: Base, task: Task, config: TrainConfig) -> BaseInfo:
+    """The base that the manifest names: that of the texts, of pictures where there are no texts, else none."""
+    if TEXT in task.settings["reads"]:
+        return told_of(base)
+    return told_of(_sight(base, config)) if IMAGE in task.settings["reads"] else BaseInfo(name="none")
+
+
+def notes(base: Base, task: Task, config: TrainConfig) -> dict[str, Any]:
+    """What the manifest says of the base for pictures, where the rows have any."""
+    if IMAGE not in task.settings["reads"]:
+        return {}
+    return {"vision_base": told_of(_sight(base, config)).model_dump(mode="json")}
+
+
+def told_of(base: Base) -> BaseInfo:
+    """What a manifest says of a base."""
+    return BaseInfo(name=base.name, revision=base.revision, hash=base.hash, licence=base.licence)
+
+
+def _sight(base: Base, config: TrainConfig) -> Base:
+    return bases.find(str(vision(base.path, config)))
 
 
 def build(base: Path, task: Task, config: TrainConfig, *, dropout: float, head_dropout: float) -> FusedClassifier:

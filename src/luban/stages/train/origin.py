@@ -86,6 +86,8 @@ class Origin:
         """What the manifest says of where the model learnt from."""
         if self.config.continue_from and self.parent is not None:
             return {"replay": continual.seen_before(self.data)}
+        if self.task.fuses:
+            return fused.notes(self.base, self.task, self.config)
         return {"teacher": self.teacher.as_json()} if self.config.teacher and self.teacher is not None else {}
 
     def remembered(self, model: Predictor) -> Remembered | None:
@@ -101,8 +103,7 @@ class Origin:
         """The pre-trained model at the root of it all: a copy of a folder has its folder's."""
         if self.parent is not None:
             return self.parent.manifest.base
-        base = self.base
-        return BaseInfo(name=base.name, revision=base.revision, hash=base.hash, licence=base.licence)
+        return fused.root(self.base, self.task, self.config) if self.task.fuses else fused.told_of(self.base)
 
 
 def origin_of(data: Prepared, base: Base, config: TrainConfig) -> Origin:
