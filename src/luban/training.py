@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from luban import processes
+from luban.batching import bucketed, micro_batches
 from luban.encoding import IGNORE, Window, collate
 from luban.outputs import answers_of
 from luban.records import EpochEnd, Step
@@ -34,9 +36,6 @@ from luban.tasks.base import Task
 
 Feed = Callable[[Sequence[int]], dict[str, torch.Tensor]]
 "the model's inputs for these examples, padded to the longest, on the model's device"
-
-BUCKET = 64
-"batches' worth of rows that are sorted by length together: enough to make padding vanish, few enough to keep order random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Learner:
     ) -> None:
         self.model, self.schedule, self.examples = model, schedule, examples
         self.objective, self.feed = objective, feed
-        self.lengths = [max(w.length for w in example.windows) * len(example.windows) for example in examples]
+        self.lengths = array("i", (max(w.length for w in e.windows) * len(e.windows) for e in examples))
         self.device = next(model.parameters()).device
         self.optimiser = torch.optim.AdamW(parameter_groups(whole or model, schedule), fused=True)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -167,7 +166,7 @@ class Learner:
         self.schedule = replace(self.schedule, micro_tokens=tokens, batch_tokens=most)
         self.total = max(1, math.ceil(len(self.order(0)) * self.schedule.epochs))
 
-    def order(self, epoch: int) -> list[list[int]]:
+    def order(self, epoch: int) -> Sequence[Sequence[int]]:
         """The batches of an epoch, as indices of examples."""
         return bucketed(
             self.lengths, self.schedule.batch_rows, self.schedule.batch_tokens, seed=self.schedule.seed * 1000 + epoch
@@ -181,7 +180,7 @@ class Learner:
         position = 0
         epoch = 0
         while position < self.total:
-            for batch in self.order(epoch)[: self.total - position]:
+            for batch in islice(self.order(epoch), self.total - position):
                 position += 1
                 if position > self.done:
                     yield self._step(batch, epoch)
@@ -337,37 +336,6 @@ def rate_factor(done: int, total: int, warmup: float) -> float:
     if done < rising:
         return (done + 1) / rising
     return max(0.0, (total - done) / max(1, total - rising))
-
-
-def bucketed(lengths: Sequence[int], rows: int, tokens: int, *, seed: int) -> list[list[int]]:
-    """Indices in batches of similar length: at most ``rows`` rows and ``tokens`` padded tokens, order seeded."""
-    rng = random.Random(seed)
-    indices = list(range(len(lengths)))
-    rng.shuffle(indices)
-    out: list[list[int]] = []
-    for at in range(0, len(indices), rows * BUCKET):
-        bucket = sorted(indices[at : at + rows * BUCKET], key=lambda i: -lengths[i])
-        for i in bucket:
-            open_batch = bool(out) and bool(out[-1]) and len(out[-1]) < rows
-            if open_batch and (len(out[-1]) + 1) * lengths[out[-1][0]] <= tokens:
-                out[-1].append(i)
-            else:
-                out.append([i])
-        out.append([])  # closes the bucket's last batch
-    batches = [batch for batch in out if batch]
-    rng.shuffle(batches)
-    return batches
-
-
-def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """The batch in parts of at most ``tokens`` padded tokens (always at least one row)."""
-    parts: list[list[int]] = []
-    for i in sorted(batch, key=lambda i: -lengths[i]):
-        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= tokens:
-            parts[-1].append(i)
-        else:
-            parts.append([i])
-    return parts
 
 
 def padded_targets(examples: Sequence[Example]) -> NDArray[Any]:

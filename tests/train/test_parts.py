@@ -29,33 +29,8 @@ from luban.stages.train.run import _key
 from luban.tasks import TASKS
 from luban.tasks.base import class_loss
 from luban.testing import tiny_encoder
-from luban.training import bucketed, layer_of, micro_batches, parameter_groups, rate_factor
+from luban.training import layer_of, parameter_groups, rate_factor
 from tests.train.rows import base, config, plain_learner, prepared
-
-LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=200)
-
-
-@given(LENGTHS, st.integers(1, 16), st.integers(200, 2000), st.integers(0, 9))
-def test_every_row_is_in_one_batch_and_no_batch_is_too_large(
-    lengths: list[int], rows: int, tokens: int, seed: int
-) -> None:
-    batches = bucketed(lengths, rows, tokens, seed=seed)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    assert all(len(batch) <= rows for batch in batches)
-    assert all(len(batch) * max(lengths[i] for i in batch) <= tokens for batch in batches if len(batch) > 1)
-
-
-@given(LENGTHS, st.integers(1, 400))
-def test_micro_batches_part_a_batch_without_loss(lengths: list[int], tokens: int) -> None:
-    parts = micro_batches(range(len(lengths)), lengths, tokens)
-    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
-    assert all(len(part) == 1 or len(part) * max(lengths[i] for i in part) <= tokens for part in parts)
-
-
-def test_the_order_depends_on_the_epoch_and_not_on_when_it_is_asked() -> None:
-    lengths = [3, 5, 7, 9] * 50
-    assert bucketed(lengths, 4, 100, seed=1) == bucketed(lengths, 4, 100, seed=1)
-    assert bucketed(lengths, 4, 100, seed=1) != bucketed(lengths, 4, 100, seed=2)
 
 
 @given(st.integers(1, 500), st.floats(0, 1))

@@ -231,9 +231,9 @@ class Task(ABC):
         """The task with what a run chose and its base says, kept as ``settings`` in the manifest; raises `ConfigError`."""
         return self
 
-    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> list[Row]:
+    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> Rows:
         """The rows to learn from or be watched on; a task may add to each what it finds in all that are ``known``."""
-        return list(rows)
+        return rows
 
     def question(self, row: Row) -> dict[str, Any]:
         """A canonical row as a client would ask it: its texts alone."""

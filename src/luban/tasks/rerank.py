@@ -98,10 +98,10 @@ class Rerank(Task):
             )
         return self
 
-    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> list[Row]:
+    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> Rows:
         """The rows, where they hold no wrong passages with ``config.negatives`` of ``known`` rows that share most words."""
         if self.settings["form"] != "bare":
-            return list(rows)
+            return rows
         passages = list(dict.fromkeys(str(row["text_pair"]) for row in known))
         place = {text: i for i, text in enumerate(passages)}
         right: dict[str, set[int]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -53,9 +53,12 @@ def forecast(learner: Learner, memory: float) -> Forecast:
     wanted = learner.schedule.micro_tokens
     micro = processes.least(min(wanted, fits))
     learner.allow(micro)
-    order = [batch for batch in learner.order(0) if batch] or [[longest]]  # one drawn by chance may be empty
-    seconds = _seconds(learner, order)
-    padded = min(micro, max(len(b) * max(learner.lengths[i] for i in b) for b in order))
+    order = learner.order(0)
+    sizes = {at: len(b) * max(learner.lengths[i] for i in b) for at, b in enumerate(order) if b}
+    if not sizes:  # batches that are drawn by chance may be empty
+        order, sizes = [[longest]], {0: learner.lengths[longest]}
+    seconds = _seconds(learner, order, sizes)
+    padded = min(micro, max(sizes.values()))
     peak = int(resident() + growing + saved * padded / learner.lengths[longest])
     what = "batch (each row's loss needs all of it)" if learner.objective.whole_batch else "micro-batch"
     note = f"{what} lowered from {wanted} to {micro} sub-words to fit the memory" if micro < wanted else ""
@@ -143,15 +146,17 @@ def resident() -> int:
         return 0
 
 
-def _seconds(learner: Learner, order: list[list[int]]) -> float:
-    """Seconds for all steps: a middle batch gives the cost of a padded sub-word and the optimiser's cost is in each step."""
-    sizes = [len(batch) * max(learner.lengths[i] for i in batch) for batch in order]
-    by_size = sorted(range(len(order)), key=lambda i: sizes[i])
-    middle, biggest = order[by_size[len(order) // 2]], order[by_size[-1]]
-    learner.probe(middle)  # the first call of a shape is slower than the rest
-    small, large = _timed(learner, middle), _timed(learner, biggest)
-    token = (small + large) / (sizes[by_size[len(order) // 2]] + sizes[by_size[-1]])
-    mean_tokens = sum(sizes) / len(sizes)
+def _seconds(learner: Learner, order: Sequence[Sequence[int]], sizes: Mapping[int, int]) -> float:
+    """Seconds for all steps: a middle batch gives the cost of a padded sub-word and the optimiser's cost is in each step.
+
+    ``sizes``: padded sub-words of each batch, by its place in ``order``; of those that are not empty.
+    """
+    by_size = sorted(sizes, key=sizes.__getitem__)
+    middle, biggest = by_size[len(by_size) // 2], by_size[-1]
+    learner.probe(order[middle])  # the first call of a shape is slower than the rest
+    small, large = _timed(learner, order[middle]), _timed(learner, order[biggest])
+    token = (small + large) / (sizes[middle] + sizes[biggest])
+    mean_tokens = sum(sizes.values()) / len(sizes)
     parameters = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     return learner.total * (token * mean_tokens + parameters * 1.5e-9)
 

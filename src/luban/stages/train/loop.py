@@ -19,6 +19,7 @@ from luban.errors import GateError
 from luban.records import EpochEnd, Step, Watch, unwatched
 from luban.runtimes.pytorch import device
 from luban.stages.train import suspects
+from luban.stages.train.cache import told
 from luban.stages.train.checkpoint import Checkpoint
 from luban.stages.train.forecast import forecast
 from luban.stages.train.fused import settle
@@ -136,9 +137,8 @@ class Run:
         if fresh and material.task.fuses:
             settle(model, material.examples, material.encoder.pad_id)
         if fresh and self.config.probe:
-            told = [example for example in material.examples if example.labelled]
             self.progress["averages"] = start_head(
-                model, material.task, told, pad_id=material.encoder.pad_id, config=self.config
+                model, material.task, told(material.examples), pad_id=material.encoder.pad_id, config=self.config
             )
             return
         if fresh:

@@ -1,9 +1,16 @@
-"""Rows, encoded once: what a run learns from and what it is watched on; learns nothing itself."""
+"""Rows, encoded once: what a run learns from and what it is watched on; learns nothing itself.
+
+What it learns from lies in files (`cache`), what it is watched on in memory: `WATCHED` rows at most.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import random
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +23,11 @@ from luban.encoding import Encoded, TextEncoder
 from luban.errors import ConfigError
 from luban.pictures import Augmentation, PictureEncoder
 from luban.predict import Predictor
-from luban.records import Prepared, Rows
+from luban.records import Prepared, Row, Rows
+from luban.stages.train.cache import Keeping, Place
 from luban.stages.train.drift import sketch
 from luban.stages.train.sight import settings_of
+from luban.stored import Joined, take
 from luban.tasks import TASKS
 from luban.tasks.base import Task
 
@@ -30,6 +39,10 @@ if TYPE_CHECKING:
 
 SHORTEST = 8
 "sub-words of a window, below which its special tokens leave no room for a text"
+WATCHED = 20_000
+"validation rows that are scored after each epoch, at most: an accuracy on so many is sure to within 0.7 points"
+HERE = Place()
+"a temporary folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class Material:
 
     task: Task
     encoder: Any
-    examples: list[Example]
+    examples: Sequence[Example]
     valid: Rows
     encoded_valid: list[Encoded]
     base: Path
@@ -50,15 +63,17 @@ class Material:
     drift: dict[str, Any]
     lesson: Lesson | None = None
     reference: NDArray[np.float64] | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
+    "what of the rows is not learnt whole, as `records.Lost` has it"
 
 
-def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None = None) -> Material:
+def encode(
+    data: Prepared, base: Base, config: TrainConfig, *, task: Task | None = None, place: Place = HERE
+) -> Material:
     """Encoder and encoded windows of the prepared rows; raises `DataError` where there is nothing to learn.
 
-    ``task``: where its labels are not simply those of the training rows.
+    ``task``: where its labels are not simply those of the training rows. ``place``: where the windows are kept.
     """
-    from luban.stages.train.recipe import lengths_of, window_length
-
     if config.max_length and (config.max_length < SHORTEST or TASKS[data.task].sees):
         raise ConfigError(
             f"max_length is {config.max_length}.",
@@ -69,23 +84,53 @@ def encode(data: Prepared, base: Base, config: TrainConfig, *, task: Task | None
     assert task is not None
     task = task.for_run(config, base)
     encoder = reader(task, base, config)
-    known = [*data.train, *data.valid]
+    known = Joined(data.train, data.valid)
     rows = task.completed(data.train, config, known)
-    encoded = [task.encode(row, encoder) for row in rows]
-    if not config.max_length and not (task.sees or task.generates or config.private):
-        lengths = lengths_of(encoded)
-        length = window_length(lengths, encoder.limit)
-        encoder.limit = length
-        encoded = [
-            e if n <= length else task.encode(r, encoder) for e, n, r in zip(encoded, lengths, rows, strict=True)
-        ]
-    unlabelled = list(data.unlabelled)
-    examples = examples_of(task, rows, encoded)
-    examples += examples_of(task, unlabelled, [task.encode(row, encoder) for row in unlabelled], after=len(rows))
-    valid = task.completed(data.valid, config, known)
+    examples, notes = place.found(encoder) or place.kept(
+        encoder, partial(_encoded, task, rows, data.unlabelled, encoder, config)
+    )
+    if encoder.limit != notes["limit"]:
+        encoder.limit = notes["limit"]
+    valid = list(task.completed(watched(data.valid, config.seed), config, known))
     encoded_valid = [unwritten(task.encode(row, encoder)) for row in valid]
-    drift = sketch(rows, encoded)
-    return Material(task, encoder, examples, valid, encoded_valid, base.path, [*rows, *unlabelled], drift)
+    every = Joined(rows, data.unlabelled)
+    return Material(task, encoder, examples, valid, encoded_valid, base.path, every, notes["drift"], lost=notes["lost"])
+
+
+def _encoded(
+    task: Task, rows: Rows, unlabelled: Rows, encoder: Any, config: TrainConfig, keeping: Keeping
+) -> dict[str, Any]:
+    """Encode all rows, those longer than nearly all of them in several windows; what the run must know of them."""
+    from luban.stages.train.recipe import lengths_of, window_length
+
+    tokens, lengths, lost = array("i"), array("i"), Counter[str]()
+    for number, row in enumerate(rows):
+        encoded = task.encode(row, encoder)
+        tokens.append(encoded.tokens)
+        lengths.extend(lengths_of([encoded]))
+        lost.update(encoded.lost)
+        for example in examples_of(task, row, encoded, number):
+            keeping.add(example)
+    if not config.max_length and not (task.sees or task.generates or config.private):
+        encoder.limit = window_length(lengths, encoder.limit)
+        longer = np.flatnonzero(np.array(lengths) > encoder.limit).tolist()
+        keeping.again(longer)
+        for number in longer:
+            encoded = task.encode(rows[number], encoder)
+            tokens[number] = encoded.tokens
+            for example in examples_of(task, rows[number], encoded, number):
+                keeping.add(example)
+    for number, row in enumerate(unlabelled, len(rows)):
+        for example in examples_of(task, row, task.encode(row, encoder), number, labelled=False):
+            keeping.add(example)
+    return {"limit": encoder.limit, "drift": sketch(rows, tokens), "lost": {"rows": len(rows), **lost} if lost else {}}
+
+
+def watched(rows: Rows, seed: int) -> Rows:
+    """The validation rows that a run is watched on: all of them, or `WATCHED` of many, which say as much."""
+    if len(rows) <= WATCHED:
+        return rows
+    return take(rows, sorted(random.Random(seed).sample(range(len(rows)), WATCHED)))
 
 
 def reader(task: Task, base: Base, config: TrainConfig) -> Any:
@@ -107,23 +152,19 @@ def unwritten(encoded: Encoded) -> Encoded:
     return replace(encoded, decoding=replace(encoded.decoding, max_new_tokens=0))
 
 
-def examples_of(task: Task, rows: Rows, encoded: Sequence[Encoded], *, after: int | None = None) -> list[Example]:
-    """The windows of the rows with what the head should say; ``after`` so many labelled rows, these have no labels."""
+def examples_of(task: Task, row: Row, encoded: Encoded, number: int, *, labelled: bool = True) -> Iterator[Example]:
+    """The windows of a row with what the head should say; ``number``: which of the run's rows it is."""
     from luban.training import Example
 
-    examples = []
-    for number, (row, one) in enumerate(zip(rows, encoded, strict=True), after or 0):
-        targets = task.targets(row, one) if after is None else [task.unsaid(window) for window in one.windows]
-        if one.apart:
-            first, *beside = (one.windows[part][0] for part in one.of_each())
-            examples.append(Example(first, targets[0], 1.0, number, after is None, tuple(beside)))
-            continue
-        for window, target in zip(one.windows, targets, strict=True):
-            heads = window.heads
-            weight = window.weight if heads is None else float(len(heads))
-            if weight > 0:
-                examples.append(Example(window, target, weight, number, after is None))
-    return examples
+    targets = task.targets(row, encoded) if labelled else [task.unsaid(window) for window in encoded.windows]
+    if encoded.apart:
+        first, *beside = (encoded.windows[part][0] for part in encoded.of_each())
+        yield Example(first, targets[0], 1.0, number, labelled, tuple(beside))
+        return
+    for window, target in zip(encoded.windows, targets, strict=True):
+        weight = window.weight if window.heads is None else float(len(window.heads))
+        if weight > 0:
+            yield Example(window, target, weight, number, labelled)
 
 
 def dev_scores(model: nn.Module, material: Material) -> dict[str, float]:

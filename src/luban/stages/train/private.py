@@ -92,13 +92,12 @@ def guarded(config: TrainConfig) -> TrainConfig:
 
 def first_windows(material: Material) -> Material:
     """The material of a private run: one window a row, each row counting the same, and no sketch of the rows."""
-    seen: set[int] = set()
-    examples = []
-    for example in material.examples:
-        if example.row not in seen:
-            seen.add(example.row)
-            examples.append(replace(example, weight=1.0))
-    return replace(material, examples=examples, drift={})
+    import numpy as np
+
+    from luban.stages.train.cache import Chosen, column
+
+    _, first = np.unique(column(material.examples, "row"), return_index=True)
+    return replace(material, examples=Chosen(material.examples, np.sort(first), weights=np.ones(len(first))), drift={})
 
 
 def check(config: TrainConfig, data: Prepared, base: Path) -> None:

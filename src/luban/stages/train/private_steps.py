@@ -9,6 +9,7 @@ be taken off again. PyTorch's generator is not a cryptographic one, and its numb
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,10 @@ from opacus.grad_sample.grad_sample_module import GradSampleHooks
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
+from luban.batching import micro_batches
 from luban.stages.train.methods.base import Trained
 from luban.stages.train.private import Budget, number_of
-from luban.training import Example, Learner, Objective, Schedule, micro_batches
+from luban.training import Example, Learner, Objective, Schedule
 
 HELD = 512 * 2**20
 "bytes of gradients that are held row by row at a time"
@@ -51,11 +53,11 @@ class PrivateLearner(Learner):
         a_row = sum(p.numel() * p.element_size() for p in self.bounds.params)
         self.most_rows = max(1, HELD // max(1, a_row))
 
-    def order(self, epoch: int) -> list[list[int]]:
+    def order(self, epoch: int) -> list[array[int]]:
         """Batches of which each holds every example with the same probability, whatever the others hold; some may be empty."""
         rng = np.random.default_rng(number_of(self.secret, "rows", epoch))
         draws = (rng.random(len(self.examples)) < self.budget.rate for _ in range(self.budget.a_pass))
-        return [np.flatnonzero(drawn).tolist() for drawn in draws]
+        return [array("i", np.flatnonzero(drawn)) for drawn in draws]
 
     def release(self) -> None:
         """Take off the model what bounds its gradients."""

@@ -20,6 +20,7 @@ from luban.config import TrainConfig
 from luban.encoding import batches, collate
 from luban.losses import loss_of
 from luban.runtimes.pytorch import PyTorchRuntime
+from luban.stages.train.cache import column
 from luban.stages.train.model import head, pooler
 from luban.stages.train.pooling import add_mean_layer, encoder_of, first_and_mean, pooled
 from luban.tasks.base import Task, class_loss
@@ -44,9 +45,7 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     """Set the head from the frozen features of up to `MAX_ROWS` windows, and before it, where the base has BERT's layers
     and a pooler, choose between the first token and the mean of all (``config.pooling``); returns whether it is the mean."""
     averages = False
-    chosen = singles(examples) if not task.tags_words else list(examples)
-    if len(chosen) > MAX_ROWS:
-        chosen = random.Random(config.seed).sample(chosen, MAX_ROWS)
+    chosen = drawn(examples, seed=config.seed, whole=task.tags_words)
     linear, dense = head(model, task.outputs), pooler(model)
     if not task.parts:
         return False
@@ -71,19 +70,30 @@ def start_head(model: nn.Module, task: Task, examples: Sequence[Example], *, pad
     return averages
 
 
-def singles(examples: Sequence[Example]) -> list[Example]:
-    """Each window by itself with what it should say, where rows are lists of windows that are right (1) or wrong (0)."""
-    return (
-        [
-            Example(window, np.array(said, dtype=np.float32), example.weight)
-            if example.target.dtype == np.int64
-            else example
-            for example in examples
-            for window, said in zip(example.windows, np.atleast_1d(example.target), strict=False)
-        ]
-        if any(example.beside for example in examples)
-        else list(examples)
+def drawn(examples: Sequence[Example], *, seed: int, whole: bool) -> list[Example]:
+    """Up to `MAX_ROWS` of the examples, or unless they are to stay ``whole``, of their `singles`."""
+    windows = column(examples, "windows")
+    apart = not whole and bool((windows > 1).any())
+    counts = (
+        np.array([len(singles(example)) for example in examples]) if apart else np.ones(len(windows), dtype=np.int64)
     )
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    places = range(total) if total <= MAX_ROWS else random.Random(seed).sample(range(total), MAX_ROWS)
+    if not apart:
+        return [examples[place] for place in places]
+    numbers = np.searchsorted(ends, places, side="right").tolist()
+    return [singles(examples[i])[place - int(ends[i])] for i, place in zip(numbers, places, strict=True)]
+
+
+def singles(example: Example) -> list[Example]:
+    """Each window by itself with what it should say, where a row is a list of windows that are right (1) or wrong (0)."""
+    if example.target.dtype != np.int64:
+        return [example] * min(len(example.windows), example.target.size)
+    return [
+        Example(window, np.array(said, dtype=np.float32), example.weight)
+        for window, said in zip(example.windows, np.atleast_1d(example.target), strict=False)
+    ]
 
 
 def may_average(model: nn.Module, task: Task) -> bool:

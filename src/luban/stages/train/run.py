@@ -16,7 +16,7 @@ from luban.errors import ConfigError, DataError
 from luban.folder import Folder, check_target, made_by
 from luban.manifest import canonical, check_name
 from luban.predict import Predictor
-from luban.records import Prepared, Watch, unwatched
+from luban.records import Lost, Prepared, Watch, unwatched
 from luban.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     from luban import processes
     from luban.stages.train import private
     from luban.stages.train.adapt import adapted
+    from luban.stages.train.cache import Place
     from luban.stages.train.finish import Finished, judged, write_folder
     from luban.stages.train.loop import Run, work_of
     from luban.stages.train.material import encode
@@ -74,21 +75,24 @@ def _trained(origin: Origin, out: Path, name: str, watch: Watch) -> Folder:
     origin = replace(origin, base=base)
     work = work_of(Path(f"{out}.run"))
     method = METHODS[config.method]
-    material = encode(data, replace(base, path=method.reader(base.path, config, work)), config, task=origin.task)
+    key = _key(data, base, config, origin.notes)
+    read_by = replace(base, path=method.reader(base.path, config, work))
+    material = encode(data, read_by, config, task=origin.task, place=Place(work / "examples", key))
     if config.private:
         material = private.first_windows(material)
     plan = schedule(config, material.task, len(material.examples))
     material = origin.taught(material, work)
     model = origin.model(material)
-    run = Run(
-        Path(f"{out}.run"), _key(data, base, config, origin.notes), config, unwatched if processes.rank() else watch
-    )
+    run = Run(Path(f"{out}.run"), key, config, unwatched if processes.rank() else watch)
     material = referred(model, material, work, key=run.key, bf16=plan.bf16, watch=run.watch)
+    if material.lost:
+        run.watch(Lost(**material.lost))
     model = origin.plain(run.fine_tune(model, material, plan))
     scores, predictor = judged(model, material)
     kept = _remembered(origin, predictor, run)
     if processes.rank() == 0:
         notes = {"seconds": round(time.perf_counter() - start, 1), **read, **kept}
+        notes |= {"lost": dict(material.lost)} if material.lost else {}
         recipe = {**config.model_dump(mode="json"), "schedule": asdict(plan)}
         done = Finished(origin, material, run, predictor, scores, recipe, notes)
         folder = write_folder(done, out, name)
@@ -105,7 +109,9 @@ def check_method(config: TrainConfig, task: str, base: Path) -> None:
 
     if config.packing and (not TASKS[task].generates or TASKS[task].crosses):
         raise ConfigError(
-            f"packing is on, and {task} does not go on from texts.", "Rows are packed for text-generation.", "Leave out --packing."
+            f"packing is on, and {task} does not go on from texts.",
+            "Rows are packed for text-generation.",
+            "Leave out --packing.",
         )
     if config.vision_base and not TASKS[task].fuses:
         raise ConfigError(

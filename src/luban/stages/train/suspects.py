@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from luban.personal import mask
 from luban.pictures import is_data
 from luban.records import Rows
+from luban.stages.train.cache import Chosen, column, told
 from luban.stages.train.material import Material
 from luban.tasks.base import Task, softmax
 
@@ -38,11 +39,11 @@ Suspect = dict[str, Any]
 
 def find(model: torch.nn.Module, material: Material, *, seed: int) -> list[Suspect]:
     """The suspects among the labelled rows of a classifier, in the order of rows; the same for the same seed."""
-    examples = [example for example in material.examples if example.labelled]
-    rows, of_row = np.unique([example.row for example in examples], return_inverse=True)
-    weights = np.array([example.weight for example in examples], dtype=np.float64)
+    examples = told(material.examples)
+    rows, of_row = np.unique(column(examples, "row"), return_inverse=True)
+    weights = column(examples, "weight")
     given = np.zeros(len(rows), dtype=np.int64)
-    given[of_row] = [int(example.target) for example in examples]
+    given[of_row] = column(examples, "target")
     fold_of = folds(given, seed=seed)[of_row]
     said = _out_of_fold(_features(model, material), given[of_row], weights, fold_of, task=material.task)
     sums = np.zeros((len(rows), material.task.outputs))
@@ -64,16 +65,18 @@ def find(model: torch.nn.Module, material: Material, *, seed: int) -> list[Suspe
 def heeded(material: Material, suspects: Sequence[Suspect], noisy: str) -> Material:
     """The material with suspects as they are (keep), counting as much as the probe believes their label (weigh), or left out
     (drop): the whole row, or where a teacher has something to say of it, the label alone."""
+    if noisy == "keep" or not suspects:
+        return material
     doubted = {suspect["row"] - 1: suspect["support"] for suspect in suspects}
-    examples = []
-    for example in material.examples:
-        if example.row not in doubted or noisy == "keep" or not example.labelled:
-            examples.append(example)
-        elif noisy == "weigh":
-            examples.append(replace(example, weight=example.weight * max(LEAST, doubted[example.row])))
-        elif material.lesson is not None:
-            examples.append(replace(example, labelled=False))
-    return replace(material, examples=examples)
+    rows, labelled = column(material.examples, "row"), column(material.examples, "labelled")
+    suspect = labelled & np.isin(rows, list(doubted))
+    if noisy == "weigh":
+        weights = column(material.examples, "weight")
+        weights[suspect] *= [max(LEAST, doubted[row]) for row in rows[suspect].tolist()]
+        return replace(material, examples=Chosen(material.examples, weights=weights))
+    if material.lesson is not None:
+        return replace(material, examples=Chosen(material.examples, labelled=labelled & ~suspect))
+    return replace(material, examples=Chosen(material.examples, np.flatnonzero(~suspect)))
 
 
 def report(suspects: Sequence[Suspect], rows: Rows) -> str:
@@ -122,7 +125,7 @@ def _features(model: torch.nn.Module, material: Material) -> torch.Tensor:
     from luban.stages.train.pooling import encoder_of, first_and_mean
     from luban.stages.train.probe import inputs_of
 
-    examples = [example for example in material.examples if example.labelled]
+    examples = told(material.examples)
     if encoder_of(model) is not None:
         return first_and_mean(model, examples, material.encoder.pad_id)[1]
     return torch.stack(inputs_of(head(model, material.task.outputs), model, examples, material.encoder.pad_id))

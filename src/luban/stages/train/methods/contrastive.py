@@ -11,12 +11,14 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from luban.config import TrainConfig
 from luban.contrastive import supervised_contrast
 from luban.outputs import sentence_vectors
+from luban.stages.train.cache import column
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained
 from luban.stages.train.methods.freeze import frozen
@@ -90,12 +92,11 @@ def vectors_of(encoder: nn.Module, feed: Feed, rows: Sequence[int], pooling: str
 
 def batches_of_classes(examples: Sequence[Example], *, seed: int) -> Iterator[list[int]]:
     """Endless batches of `TEXTS` examples (or all there are) of each of `CLASSES` classes, or more where those are few."""
-    by_class: dict[int, list[int]] = {}
-    for i, example in enumerate(examples):
-        if example.labelled:
-            by_class.setdefault(int(example.target), []).append(i)
+    classes = np.where(column(examples, "labelled"), column(examples, "target"), -1)
+    by_class = {int(label): np.flatnonzero(classes == label) for label in np.unique(classes) if label >= 0}
     texts = max(TEXTS, CLASSES * TEXTS // len(by_class)) if by_class else TEXTS
     rng = random.Random(seed)
     while by_class:
         drawn = rng.sample(sorted(by_class), min(CLASSES, len(by_class)))
-        yield [i for label in drawn for i in rng.sample(by_class[label], min(texts, len(by_class[label])))]
+        own = [by_class[label] for label in drawn]
+        yield [int(rows[i]) for rows in own for i in rng.sample(range(len(rows)), min(texts, len(rows)))]

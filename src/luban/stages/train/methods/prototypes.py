@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from luban.config import TrainConfig
+from luban.stages.train.cache import column, told
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
 from luban.stages.train.model import head
@@ -25,15 +27,15 @@ class Prototypes(Method):
 
     @classmethod
     def refused(cls, config: TrainConfig, task: str) -> str:
-        if task in ("text-classification", "image-classification"):
+        if task in ("text-classification", "image-classification", "multimodal-classification"):
             return ""
         return f"Prototypes are the means of classes, and rows of {task} have no one class."
 
     def begin(self, model: nn.Module, material: Material, config: TrainConfig, work: Path) -> Trained:
         linear = head(model, material.task.outputs)
-        told = [example for example in material.examples if example.labelled]
-        features = torch.stack(inputs_of(linear, model, told, material.encoder.pad_id))
-        classes = torch.tensor([int(example.target) for example in told])
+        labelled = told(material.examples)
+        features = torch.stack(inputs_of(linear, model, labelled, material.encoder.pad_id))
+        classes = torch.from_numpy(column(labelled, "target").astype(np.int64))
         set_means(linear, features, classes)
         model.requires_grad_(False)
         return as_it_is(model, material)
