@@ -192,10 +192,7 @@ def judged(
 
 
 def judge(folder: Folder, rows: Prepared, *, threads: int = 0, start: str = "", watch: Watch = unwatched) -> Evaluation:
-    """Score a model on those prepared rows it has not learnt from: the test part, else the valid part.
-
-    ``start``: the model it was trained from, against which preferences are judged.
-    """
+    """Score a model on the test part of prepared rows, else the valid part; preferences against its ``start``."""
     from luban.stages.evaluate import evaluate as evaluated
 
     reference = start if folder.task().prefers else ""
