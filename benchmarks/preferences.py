@@ -1,11 +1,12 @@
-"""Preferences: does a model that writes in two manners learn which one is wanted where, and what does it cost its answers?
+"""Preferences: does a model that writes in two manners learn which one is wanted where, when people agree in most cases only?
 
     python benchmarks/preferences.py [--way N ...] [--writer stories260K-llama] [--models DIR] [--quick] [--json]
 
 Rows are made. Who has which thing where is asked, politely or not; polite questions want a whole sentence, the others a short
-answer. The start is fine-tuned on both manners alike, so that it cannot know. From it one model goes on with the wanted answers
-alone (fine-tuning), others with pairs of answers (DPO: in full, nearer to the start, by lora), all with the same prompts and
-passes. Judged on prompts of their own: which answer is more probable, which manner is written, how probable wanted ones stay.
+answer; but in a quarter of the rows to learn from it is chosen the other way round. The start is fine-tuned on both manners
+alike, so that it cannot know. From it one model goes on with the chosen answers alone (fine-tuning), others with pairs of
+answers (DPO), all with the same prompts. Judged on prompts of their own that are all chosen rightly: which answer is more
+probable; which manner is written, greedily and by chance (temperature 1); how probable the wanted answers stay.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from luban.stages.evaluate import evaluate
 NAMES = "Tom Lily Ben Anna Sam Mia Max Sue Tim Amy".split()
 THINGS = "ball cat dog hat cake car book bird".split()
 PLACES = "park house garden tree box bed".split()
-PASSES = 4
-RATE = 2e-3
-"of the start: a model of 260 thousand parameters takes larger steps than one of millions"
+WRONG = 0.25
+"share of the pairs to learn from that are the wrong way round"
 WAYS: dict[str, dict[str, Any]] = {
-    "the wanted answers alone (fine-tuning)": {"rate": RATE / 2},
-    "pairs (DPO)": {"rate": RATE / 4},
-    "pairs (DPO, beta 0.5)": {"rate": RATE / 4, "dpo_beta": 0.5},
-    "pairs (DPO, lora)": {"rate": RATE * 5, "method": "lora"},
+    "the chosen answers alone (fine-tuning)": {"rate": 1e-3},
+    "pairs (DPO)": {"rate": 1e-3},
+    "pairs (DPO, smoothing 0.25)": {"rate": 1e-3, "smoothing": 0.25},
+    "pairs (DPO, beta 0.5)": {"rate": 1e-3, "dpo_beta": 0.5},
+    "pairs (DPO, lora)": {"rate": 1e-2, "method": "lora"},
 }
-"rates by hand, the best of three each on the validation rows"
+"a model of 260 thousand parameters takes larger steps than one of millions: these were set by hand"
 
 
 def pairs(count: int) -> list[dict[str, Any]]:
@@ -52,6 +53,13 @@ def pairs(count: int) -> list[dict[str, Any]]:
     return out
 
 
+def slipped(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with some of them the wrong way round."""
+    chance = random.Random(5)
+    turned = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+    return [other if chance.random() < WRONG else dict(row) for row, other in zip(rows, turned, strict=True)]
+
+
 def talk(row: Row, name: str) -> dict[str, Any]:
     """A pair as a conversation with one of its answers."""
     return {"messages": [*row["messages"], {"role": "assistant", "content": row[name]}]}
@@ -63,40 +71,43 @@ def data(name: str, train: Sequence[Row], valid: Sequence[Row]) -> Prepared:
 
 def judged(folder: Folder, test: Sequence[Row], start: Folder) -> dict[str, float]:
     """Scores against the start, and the share of rows that are answered in the wanted manner."""
-    rows = [{**row, "max_new_tokens": 24} for row in test]
     config = EvaluateConfig(reference=str(start.path), bootstrap=100, threads=1)
-    told = dict(evaluate(folder, rows, config).scores)
-    written = Predictor.open(folder, threads=1).predict(
-        [{name: row[name] for name in ("messages", "max_new_tokens")} for row in rows]
-    )
-    right = [answer.text[:3] == row["chosen"][:3] for answer, row in zip(written, rows, strict=True) if answer.text]
-    return {**told, "manner": sum(right) / len(rows)}
+    found = dict(evaluate(folder, [{**row, "max_new_tokens": 24} for row in test], config).scores)
+    model = Predictor.open(folder, threads=1)
+    for name, heat in (("wanted manner, greedily", 0.0), ("wanted manner, by chance", 1.0)):
+        asked = [
+            {"messages": row["messages"], "max_new_tokens": 24, "temperature": heat, "seed": i}
+            for i, row in enumerate(test)
+        ]
+        pairs = zip(model.predict(asked), test, strict=True)
+        found[name] = sum((answer.text or "")[:3] == row["chosen"][:3] for answer, row in pairs) / len(test)
+    return found
 
 
 def lines(options: Any) -> list[bench.Line]:
     rows = pairs(48 if options.quick else 440)
     cut = len(rows) // 11
     test, valid, taught, wanted = rows[: 2 * cut], rows[2 * cut : 3 * cut], rows[3 * cut : 7 * cut], rows[7 * cut :]
-    common = {"epochs": PASSES, "batch_rows": 8, "max_length": 192, "threads": options.threads, "precision": "fp32"}
+    parts = [slipped(part) for part in (wanted, valid)]
+    common = {"epochs": 8, "batch_rows": 8, "max_length": 192, "threads": options.threads, "precision": "fp32"}
     both = [[talk(row, name) for row in part for name in ("chosen", "rejected")] for part in (taught, valid)]
-    start = bench.learnt(options, data("start", *both), options.scratch / "start", base=options.writer, rate=RATE, **common)
+    once = {**common, "base": options.writer, "rate": 2e-3, "epochs": 4}
+    start = bench.learnt(options, data("start", *both), options.scratch / "start", **once)
     first = judged(start, test, start)
-    out = told("the start, fine-tuned on both manners", first, None, 0.0)
+    out = told("the start", first, None, 0.0)
     for name in [list(WAYS)[way] for way in options.way] or WAYS:
-        chosen = WAYS[name]
-        parts = (wanted, valid) if "DPO" in name else [[talk(row, "chosen") for row in part] for part in (wanted, valid)]
+        own = parts if "DPO" in name else [[talk(row, "chosen") for row in part] for part in parts]
         began = time.process_time()
-        folder = bench.learnt(
-            options, data(name, *parts), options.scratch / f"way-{len(out)}", base=str(start.path), **{**common, **chosen}
-        )
+        settings = {**common, "base": str(start.path), **WAYS[name]}
+        folder = bench.learnt(options, data(name, *own), options.scratch / f"way-{len(out)}", **settings)
         out += told(name, judged(folder, test, start), first, time.process_time() - began)
     return out
 
 
 def told(name: str, scores: dict[str, float], first: dict[str, float] | None, seconds: float) -> list[bench.Line]:
     """The figures of one way, each against the start."""
-    chosen = ("preference_accuracy", "preference_margin") if first else ()
-    names = ("ranking_accuracy", "manner", *chosen, "exact_match", "perplexity")
+    gained = ("preference_accuracy", "preference_margin") if first else ()
+    names = ("ranking_accuracy", "wanted manner, greedily", "wanted manner, by chance", *gained, "perplexity")
     out = []
     for each in names:
         before = first.get(each) if first else None
