@@ -93,7 +93,7 @@ def tiny_translator(path: Path, *, kind: str = "bart", hidden: int = 32, seed: i
     ids: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 2}
     ids["tie_word_embeddings"] = False  # else an untrained one repeats what it is fed
     sizes = {"layers": 2, "attention_heads": 2, "ffn_dim": 2 * hidden}
-    common = {f"{half}_{name}": size for half in ("encoder", "decoder") for name, size in sizes.items()}
+    common: dict[str, Any] = {f"{half}_{name}": size for half in ("encoder", "decoder") for name, size in sizes.items()}
     common |= {**ids, "d_model": hidden}
     common |= {
         "max_position_embeddings": LONGEST,

@@ -201,7 +201,7 @@ def test_the_loss_is_the_mean_over_targets_whatever_the_micro_batches(kind: str,
         losses.append(learner._backward(range(len(material.examples))))
         gradients.append(model.get_input_embeddings().weight.grad.clone())  # type: ignore[operator]
     told = live(model.eval(), material.task, material.encoder).answer(material.encoded_valid[:4])
-    total, count = (sum(pair) for pair in zip(*(one.likelihood for one in told), strict=True))  # type: ignore[misc]
+    total, count = (sum(pair) for pair in zip(*(one.likelihood for one in told), strict=True))
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-3)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] == pytest.approx(-total / count, rel=1e-4)
@@ -280,18 +280,18 @@ def test_what_is_written_is_what_transformers_writes(kind: str, tmp_path: Path) 
     from luban.stages.train.material import live
 
     model, material = material_of(kind, tmp_path / "base")
-    predictor = live(model.eval(), material.task, material.encoder)
+    predictor, begin = live(model.eval(), material.task, material.encoder), material.task.settings["begin"]
     for options in ({}, {"num_beams": 3}):
         row = {"text": "where is bob", "max_new_tokens": 10, "beams": options.get("num_beams", 1)}
         encoded = predictor.task.encode(row, predictor.encoder)
         ids = torch.from_numpy(encoded.windows[0].ids)[None]
         out = model.generate(  # type: ignore[operator]
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False, pad_token_id=0, **options,
-            decoder_input_ids=torch.tensor([predictor.task.begin]), eos_token_id=sorted(predictor.task.ends),
+            decoder_input_ids=torch.tensor([begin]), eos_token_id=sorted(predictor.task.ends),
         )  # fmt: skip
         prompt, answer = begun(predictor.encoder.tokenizer, encoded, predictor.task.ends)
         answer_all(predictor._decoder, [(prompt, answer)], 1)
-        written = out[0, len(predictor.task.begin) :].tolist()
+        written = out[0, len(begin) :].tolist()
         told = list(takewhile(lambda token: token not in predictor.task.ends, written))
         assert answer.reader.ids[: len(told)] == told  # transformers counts what the decoder was fed as new
         assert told

@@ -165,7 +165,7 @@ def _whole(told: Mapping[str, Any], base: Base, frame: TextEncoder) -> dict[str,
     """The settings of a base with an encoder and a decoder; raises `ConfigError` where it does not say how it begins."""
     given = {**told, **json_of(base.path / "generation_config.json")}
     start, forced = given.get("decoder_start_token_id"), given.get("forced_bos_token_id")
-    own = told.get("decoder") if isinstance(told.get("decoder"), dict) else told
+    own: Mapping[str, Any] = told["decoder"] if isinstance(told.get("decoder"), dict) else told
     if start is None:
         raise ConfigError(
             f"{base.name} does not say with what its answers begin.",

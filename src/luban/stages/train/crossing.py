@@ -60,9 +60,10 @@ def _beside(base: Path, layers: int, dropout: float, seed: int) -> nn.Module:
     if 0 < layers < depth:
         shorten(decoder, layers)
     with quiet():
-        model = transformers.EncoderDecoderModel(encoder=encoder, decoder=decoder)
+        model: Any = transformers.EncoderDecoderModel(encoder=encoder, decoder=decoder)
     model.config.vocab_size, model.config.pad_token_id = decoder.config.vocab_size, decoder.config.pad_token_id
-    return model
+    whole: nn.Module = model
+    return whole
 
 
 def shorten(decoder: Any, count: int) -> None:
