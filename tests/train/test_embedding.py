@@ -18,6 +18,7 @@ from luban.errors import ConfigError, DataError
 from luban.folder import Folder
 from luban.outputs import sentence_vectors
 from luban.predict import Predictor
+from luban.stages.evaluate import evaluate
 from luban.stages.export import export
 from luban.stages.train import train
 from luban.stages.train.forecast import forecast
@@ -190,6 +191,13 @@ def test_rerank_finds_negatives_by_shared_words_or_says_that_it_needs_some(tmp_p
         train(data, base(tmp_path), config(), tmp_path / "m")
     material = encode(data, base(tmp_path), config(negatives=2))
     assert {len(example.beside) for example in material.examples} == {2}
+
+
+def test_a_reranker_that_found_its_negatives_is_judged_on_rows_without_any(tmp_path: Path) -> None:
+    rows = [{"text": row["text"], "text_pair": row["text_pair"]} for row in SAMPLES["rerank"]]
+    data = replace(prepared("rerank"), train=rows * 4, valid=rows)
+    made = train(data, base(tmp_path), config(epochs=1, negatives=2), tmp_path / "m")
+    assert evaluate(made, rows, train_rows=data.train).scores["mrr"] > 0
 
 
 @pytest.mark.parametrize("label", [2, 0.5])

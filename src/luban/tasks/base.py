@@ -231,8 +231,8 @@ class Task(ABC):
         """The task with what a run chose and its base says, kept as ``settings`` in the manifest; raises `ConfigError`."""
         return self
 
-    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> Rows:
-        """The rows to learn from or be watched on; a task may add to each what it finds in all that are ``known``."""
+    def completed(self, rows: Rows, known: Rows) -> Rows:
+        """The rows to learn from or be judged on; a task may add to each what it finds in all that are ``known``."""
         return rows
 
     def question(self, row: Row) -> dict[str, Any]:

@@ -96,24 +96,32 @@ class Rerank(Task):
                 "A model that puts passages in order learns from right and wrong ones.",
                 "Add a column negatives or label, or take them from the other rows by shared words: --negatives 8.",
             )
-        return self
+        ranks = [config.negatives_from, config.negatives_to]
+        taken = {"negatives": config.negatives, "ranks": ranks} if self.settings["form"] == "bare" else {}
+        return type(self)(self.labels, self.calibration, {**self.settings, **taken})
 
-    def completed(self, rows: Rows, config: TrainConfig, known: Rows) -> Rows:
-        """The rows, where they hold no wrong passages with ``config.negatives`` of ``known`` rows that share most words."""
-        if self.settings["form"] != "bare":
+    def completed(self, rows: Rows, known: Rows) -> Rows:
+        """The rows; where nothing tells right from wrong, with passages of ``known`` rows that share most words as wrong ones.
+
+        The rows stand among those that are known.
+        """
+        if "negatives" not in self.settings or any(
+            row.get("negatives") or row.get("label") is not None for row in rows
+        ):
             return rows
         passages = list(dict.fromkeys(str(row["text_pair"]) for row in known))
         place = {text: i for i, text in enumerate(passages)}
         right: dict[str, set[int]] = {}
         for row in known:
             right.setdefault(row["text"], set()).add(place[row["text_pair"]])
-        words, ranks = TfIdf(passages), (config.negatives_from, config.negatives_to)
+        words, count = TfIdf(passages), int(self.settings["negatives"])
+        begin, end = self.settings["ranks"]
         out: list[Row] = []
         for row in rows:
             own, scores = place[row["text_pair"]], words.scores(row["text"])[None]
             # Shared words do not tell what is right, so the margin that guards against false negatives has no say here.
-            (chosen,) = mined(scores, [own], [right[row["text"]]], window=ranks, margin=-np.inf)
-            out.append({**row, "negatives": [passages[i] for i in chosen[: config.negatives]]})
+            (chosen,) = mined(scores, [own], [right[row["text"]]], window=(begin, end), margin=-np.inf)
+            out.append({**row, "negatives": [passages[i] for i in chosen[:count]]})
         return out
 
     def encode(self, row: Row, encoder: TextEncoder) -> Encoded:

@@ -6,7 +6,7 @@ It prints nothing and writes nothing; `report.write_report` makes the page and `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from luban.metrics.classification import ClassScore
 from luban.metrics.intervals import intervals, observed, within
 from luban.pictures import thumbnail
 from luban.predict import Predictor
-from luban.records import Row, Rows, Watch, unwatched
+from luban.records import Rows, Watch, unwatched
 from luban.stages.evaluate.base import Aspect, Confusion, Mistake, Reliability, Slice, View
 from luban.stages.evaluate.kinds import Kinds, by_kinds
 from luban.stages.evaluate.pairs import against
@@ -27,6 +27,7 @@ from luban.stages.evaluate.speed import answer_all, machine
 from luban.stages.evaluate.unknown import Unknown, unknown_labels
 from luban.stages.evaluate.unseen import unseen_places
 from luban.stages.evaluate.views import no_rows, view_of
+from luban.stored import Joined
 from luban.tasks.base import Task
 from luban.tasks.recommendation import Recommendation
 
@@ -115,7 +116,7 @@ def evaluate(
     *,
     watch: Watch = unwatched,
     rejects: int = 0,
-    train_rows: Iterable[Row] | None = None,
+    train_rows: Rows | None = None,
 ) -> Evaluation:
     """Score a folder on canonical, labelled rows.
 
@@ -126,6 +127,7 @@ def evaluate(
     if not rows:
         raise no_rows()
     predictor = Predictor.open(folder, threads=config.threads or None, stage="evaluate")
+    rows = predictor.task.completed(rows, rows if train_rows is None else Joined(train_rows, rows))
     predictions, cost = answer_all(predictor, rows, watch)
     predictions = against(predictor, rows, predictions, config)
     view = view_of(rows, predictions, folder.manifest.labels)
@@ -164,7 +166,18 @@ def headline(task: Task, view: View) -> str:
 
 def shown(view: View, worst: int) -> dict[str, Any]:
     """The fields of an `Evaluation` that are the view's own, with the ``worst`` mistakes."""
-    names = ("kind", "rows", "slice_score", "table", "averages", "confusion", "reliability", "points", "naive", "aspects")
+    names = (
+        "kind",
+        "rows",
+        "slice_score",
+        "table",
+        "averages",
+        "confusion",
+        "reliability",
+        "points",
+        "naive",
+        "aspects",
+    )
     own = {name: getattr(view, name) for name in names}
     return own | {"mistakes": view.mistakes[:worst], "wrong": len(view.mistakes)}
 

@@ -85,13 +85,13 @@ def encode(
     task = task.for_run(config, base)
     encoder = reader(task, base, config)
     known = Joined(data.train, data.valid)
-    rows = task.completed(data.train, config, known)
+    rows = task.completed(data.train, known)
     examples, notes = place.found(encoder) or place.kept(
         encoder, partial(_encoded, task, rows, data.unlabelled, encoder, config)
     )
     if encoder.limit != notes["limit"]:
         encoder.limit = notes["limit"]
-    valid = list(task.completed(watched(data.valid, config.seed), config, known))
+    valid = list(task.completed(watched(data.valid, config.seed), known))
     encoded_valid = [unwritten(task.encode(row, encoder)) for row in valid]
     every = Joined(rows, data.unlabelled)
     return Material(task, encoder, examples, valid, encoded_valid, base.path, every, notes["drift"], lost=notes["lost"])
