@@ -53,7 +53,7 @@ def vision(base: Path, config: TrainConfig) -> Path:
     raise ConfigError(
         "The rows hold pictures, and nothing says what is to see them.",
         "A second base sees pictures, such as resnet-18.",
-        "Name it with --vision-base, or leave the pictures out (--columns image=).",
+        "Name it with --vision-base, or remove the column of pictures.",
     )
 
 
