@@ -188,6 +188,7 @@ def test_the_table_of_tasks_is_known() -> None:
         "rerank",
         "recommendation",
         "image-classification",
+        "multimodal-classification",
     ]
 
 

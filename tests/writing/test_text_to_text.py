@@ -151,6 +151,15 @@ def test_a_method_that_leaves_a_fresh_decoder_as_it_is_is_refused(tmp_path: Path
     assert "--method full or freeze" in caught.value.remedy
 
 
+def test_a_search_leaves_out_what_a_fresh_decoder_cannot_take(tmp_path: Path) -> None:
+    from luban.stages.train.run import check_method
+
+    base = base_of("warm", tmp_path / "base")
+    check_method(config(method="freeze"), "text-to-text", base.path)
+    with pytest.raises(ConfigError, match="lora would leave a fresh one as it is"):
+        check_method(config(method="lora"), "text-to-text", base.path)
+
+
 def test_a_base_that_does_not_say_how_it_begins_is_refused(tmp_path: Path) -> None:
     base = base_of("mbart", tmp_path / "base")
     for name in ("config.json", "generation_config.json"):

@@ -7,6 +7,7 @@ Pegasus ...), or an encoder alone, beside which a decoder starts from the same w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -92,24 +93,28 @@ class TextToText(Task):
     def fit(cls, rows: Rows) -> Self:
         return cls()
 
-    def for_run(self, config: TrainConfig, base: Base) -> Self:
-        told = json_of(base.path / "config.json")
-        whole = bool(told.get("is_encoder_decoder"))
-        kind = str(told.get("model_type", ""))
+    @classmethod
+    def check_start(cls, config: TrainConfig, folder: Path, name: str) -> None:
+        """Raises `ConfigError` where a base, in ``folder``, cannot rewrite texts, or not learn to by the run's method."""
+        told = json_of(folder / "config.json")
+        whole, kind = bool(told.get("is_encoder_decoder")), str(told.get("model_type", ""))
         if not whole and kind not in WARM:
             raise ConfigError(
-                f"{base.name} is neither an encoder with a decoder nor an encoder that one can start from ({kind}).",
+                f"{name} is neither an encoder with a decoder nor an encoder that one can start from ({kind}).",
                 f"text-to-text starts from such as T5, BART or mBART, or from an encoder: {', '.join(WARM)}.",
                 "Name one with --base; a model that only goes on from a text is for text-generation.",
             )
         if not whole and config.method not in FRESH:
             raise ConfigError(
-                f"{base.name} has no decoder, and {config.method} would leave a fresh one as it is.",
+                f"{name} has no decoder, and {config.method} would leave a fresh one as it is.",
                 "What connects a fresh decoder with its encoder must learn whole.",
                 f"Take --method {' or '.join(FRESH)}, or a base with a decoder of its own, such as a T5.",
             )
-        frame = TextEncoder.open(base.path)
-        halves = _whole(told, base, frame) if whole else _warm(told, base, frame)
+
+    def for_run(self, config: TrainConfig, base: Base) -> Self:
+        self.check_start(config, base.path, base.name)
+        told, frame = json_of(base.path / "config.json"), TextEncoder.open(base.path)
+        halves = (_whole if told.get("is_encoder_decoder") else _warm)(told, base, frame)
         longest = min(config.target_length or halves["longest"], halves["longest"])
         return type(self)(self.labels, self.calibration, {**self.settings, **halves, "longest": longest})
 

@@ -124,6 +124,8 @@ def check_method(config: TrainConfig, task: str, base: Path) -> None:
         able = [name for name in METHODS if not METHODS[name].refused(config, task)]
         raise ConfigError(reason, f"Methods for {task}: {', '.join(able)}.", "Choose one of them with --method.")
     METHODS[config.method].check_base(config, base)
+    if TASKS[task].crosses:
+        TASKS[task].check_start(config, base, base.name)
 
 
 def check_objectives(config: TrainConfig, data: Prepared) -> None:
