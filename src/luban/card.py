@@ -30,13 +30,18 @@ TASKS = {
     ),
     "text-regression": ("text-classification", "SequenceClassification", "gives a text a number"),
     "text-pair": ("text-classification", "SequenceClassification", "compares two texts"),
+    "multi-task": ("text-classification", "SequenceClassification", "answers several questions of a text"),
     "embedding": ("sentence-similarity", "", "gives a text a vector that lies near those of texts that mean the same"),
     "recommendation": ("text-retrieval", "", "recommends items from what a user took before, or from a text"),
     "rerank": ("text-ranking", "SequenceClassification", "says how well a passage answers a query"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
+    "text-generation": ("text-generation", "CausalLM", "goes on from a text, or answers in a conversation"),
+    "text-to-text": ("text2text-generation", "Seq2SeqLM", "rewrites a text as another"),
     "image-classification": ("image-classification", "ImageClassification", "puts one of its labels on a picture"),
 }
 "task to the hub's name for it, the transformers class and what it does"
+WRITERS = {"text-generation", "text-to-text"}
+"tasks whose models read a text in one piece"
 
 
 def model_card(manifest: Manifest) -> str:
@@ -44,7 +49,7 @@ def model_card(manifest: Manifest) -> str:
     parts = (
         f"# {escaped(manifest.name)}",
         _what(manifest),
-        _labels(manifest.labels),
+        _questions(manifest) or _labels(manifest.labels),
         _scores(manifest),
         _use(manifest),
         _training(manifest),
@@ -114,11 +119,23 @@ def _what(manifest: Manifest) -> str:
     _, _, does = _task(manifest)
     base = f", trained from {escaped(manifest.base.name)}" if manifest.base.name else ""
     form = "ONNX" if manifest.runtime == "onnx" else "safetensors"
+    longer = "longer ones are cut" if manifest.task in WRITERS else "longer texts in overlapping windows"
     return (
         f"This model {does} (task {code(manifest.task)}){base}. Its weights are {form}; it reads up to "
-        f"{manifest.max_length} sub-words at a time, and longer texts in overlapping windows.\n\n"
+        f"{manifest.max_length} sub-words at a time, and {longer}.\n\n"
         f"Fingerprint {code(manifest.fingerprint[:16])}"
     )
+
+
+def _questions(manifest: Manifest) -> str:
+    """Of a model that answers several questions, each with its answers."""
+    asked = manifest.settings.get("questions", ())
+    rows = [
+        [code(one["name"]), ", ".join(map(code, one["labels"])) or "a number", f"{one['share']:.0%}", f"{one['weight']:g}"]
+        for one in asked
+    ]
+    head = ["question", "answers", "training rows that answer it", "weight"]
+    return f"## Questions\n\n{table(head, rows)}" if rows else ""
 
 
 def _labels(labels: Sequence[str]) -> str:

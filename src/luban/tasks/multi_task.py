@@ -174,7 +174,8 @@ class MultiTask(Task):
             return np.array([(value - question.mean) / question.spread], dtype=np.float32)
         strange = {value} - set(question.labels) if question.kind == LABEL else set(value) - set(question.labels)
         if strange:
-            raise unknown_label(min(strange), question.labels).at(column=question.name)
+            error = unknown_label(min(strange), question.labels)
+            raise DataError(error.fact, error.expected, error.remedy, column=question.name)
         if question.kind == LABEL:
             return np.array([question.labels.index(value)], dtype=np.float32)
         return np.array([label in value for label in question.labels], dtype=np.float32)

@@ -96,7 +96,7 @@ def _told(table: Table, task: type[Task], mapping: Mapping[str, str]) -> dict[st
                 nearest_hint(name, known) or "Write --columns NAME=COLUMN with one of these names first.",
                 file=table.file,
             )
-        if column not in table.columns:
+        if column not in table.columns and name not in task.named:
             raise DataError(
                 f"there is no column {column!r}.",
                 f"The columns are: {', '.join(table.columns)}.",
@@ -104,7 +104,8 @@ def _told(table: Table, task: type[Task], mapping: Mapping[str, str]) -> dict[st
                 file=table.file,
                 column=column,
             )
-    return dict(mapping)
+    # Sources that are joined answer different questions.
+    return {name: column for name, column in mapping.items() if column in table.columns}
 
 
 def _by_name(table: Table, wanted: Sequence[Column], found: dict[str, str]) -> None:

@@ -7,7 +7,8 @@ keep: for those the teacher itself goes along (`objectives/imitation.py`). This 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from luban.encoding import Encoded, TextEncoder
 from luban.errors import BaseUnavailable, ConfigError
 from luban.folder import Folder
 from luban.predict import Predictor
+from luban.questions import kinds
 from luban.records import Prepared, Row
 from luban.runtimes.pytorch import UNREADABLE, PyTorchRuntime, device, quiet
+from luban.stages.train.cache import room_for
 from luban.stages.train.material import Material
 from luban.stages.train.pooling import encoder_of
 from luban.tasks import TASKS
@@ -37,6 +40,7 @@ TEACHABLE = (
     "text-regression",
     "text-pair",
     "token-classification",
+    "multi-task",
 )
 "tasks whose answers can be learnt from another model's"
 CHUNK = 1024
@@ -99,7 +103,9 @@ def opened(config: TrainConfig, data: Prepared) -> Teacher:
             "Leave out --teacher.",
         )
     teacher = _folder(config.teacher, data.task) if is_folder(config.teacher) else _with_head(config.teacher, kind)
-    known, found = set(teacher.task.labels), set(kind.fit(data.train).labels)
+    task = kind.fit(data.train)
+    _check_kinds(teacher, kinds(task.settings))
+    known, found = set(teacher.task.labels), set(task.labels)
     if found - known:
         raise ConfigError(
             f"The rows have {_some(found - known)}, which the teacher {teacher.name} does not know.",
@@ -107,6 +113,19 @@ def opened(config: TrainConfig, data: Prepared) -> Teacher:
             "Take a teacher of these rows, or leave the other rows out.",
         )
     return teacher
+
+
+def _check_kinds(teacher: Teacher, asked: Mapping[str, str]) -> None:
+    """Raises `ConfigError` where rows answer a question otherwise than the teacher does, or it knows no questions at all."""
+    known = kinds(teacher.task.settings)
+    for name, kind in asked.items():
+        if known.get(name) != kind:
+            told = ", ".join(f"{one}={known[one]}" for one in known) or "none"
+            raise ConfigError(
+                f"The rows ask {name}={kind}, which the teacher {teacher.name} does not answer.",
+                f"A teacher answers all of its student's questions; this one's: {told}.",
+                "Take a teacher of these questions, or leave the others out of --questions.",
+            )
 
 
 def is_folder(name: str) -> bool:
@@ -166,11 +185,10 @@ def ask(teacher: Teacher, material: Material, file: Path, *, along: bool = False
             "Take a base with the teacher's tokenizer, or --student-layers.",
         )
     examples = material.examples
-    sizes = [len(example.window.ids) if material.task.tags_words else 1 for example in examples]
+    tags = material.task.tags_words
+    sizes = array("i", (len(example.window.ids) if tags else 1 for example in examples))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (int(starts[-1]), teacher.task.outputs)
-    values = np.lib.format.open_memmap(file, mode="w+", dtype=KEPT_AS, shape=shape)
+    values = room_for(file, KEPT_AS, (int(starts[-1]), teacher.task.outputs))
     for begin in range(0, len(examples), CHUNK):
         end = min(begin + CHUNK, len(examples))
         said = _windows(teacher, material, begin, end) if same else _texts(teacher, material, begin, end)

@@ -50,6 +50,8 @@ class Distil(Objective):
     def distance(self, logits: Tensor, part: Part) -> Tensor:
         """How far the answers for each row are from the teacher's: (b,), the mean over the words of a tagger's window."""
         wanted = self.lesson.of(part.rows).to(logits.device)
+        if any(part.name for part in self.task.parts) and not self.task.tags_words:
+            return self._of_questions(logits, wanted[:, 0])
         if not self.task.tags_words:
             return self._each(logits[:, : self.lesson.width], wanted[:, 0])
         decided = torch.zeros(logits.shape[:2], device=logits.device)
@@ -60,12 +62,24 @@ class Distil(Objective):
         each = self._each(logits[:, : wanted.shape[1], : self.lesson.width], wanted)
         return (each * decided[:, : wanted.shape[1]]).sum(1) / decided.sum(1)
 
-    def _each(self, said: Tensor, wanted: Tensor) -> Tensor:
-        """Distance of each answer (..., width) to the teacher's: KL of classes, of each yes or no, or the squared error."""
+    def _of_questions(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """The mean over questions, of which the teacher answers every one for every row, by their weights: (b,)."""
+        counts = [float(one["weight"]) for one in self.task.settings["questions"]]
+        each = [
+            count * self._each(logits[:, part.begin : part.end], wanted[:, part.begin : part.end], part.kind)
+            for count, part in zip(counts, self.task.parts, strict=True)
+        ]
+        return torch.stack(each).sum(0) / sum(counts)
+
+    def _each(self, said: Tensor, wanted: Tensor, kind: str = "") -> Tensor:
+        """Distance of each answer (..., width) to the teacher's: KL of classes, of each yes or no, or the squared error.
+
+        ``kind``: what a question is answered with, where the task asks several.
+        """
         heat = self.temperature
-        if not self.task.labels:
+        if kind == "number" or not self.task.labels:
             return (said - wanted).square().sum(-1)
-        if self.task.tags_words or self.task.main_score == "accuracy":
+        if kind == "label" or self.task.tags_words or self.task.main_score == "accuracy":
             there, here = log_softmax(wanted / heat, -1), log_softmax(said / heat, -1)
             return kl_div(here, there, reduction="none", log_target=True).sum(-1) * heat**2
         chances = torch.sigmoid(wanted / heat)
