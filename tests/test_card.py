@@ -74,6 +74,12 @@ def test_a_tagger_is_loaded_by_its_own_class() -> None:
     assert "AutoModelForTokenClassification" in model_card(manifest(task="token-classification"))
 
 
+def test_a_model_that_rewrites_is_loaded_by_its_own_class_and_cuts_what_is_too_long() -> None:
+    text = model_card(manifest(task="text-to-text", labels=()))
+    assert "AutoModelForSeq2SeqLM" in text
+    assert "longer ones are cut" in text
+
+
 def test_the_lineage_names_the_parent() -> None:
     assert "d" * 64 in model_card(manifest(parent="d" * 64))
 
