@@ -15,7 +15,7 @@ from luban.tasks.base import Task
 
 DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embd_pdrop", "attn_pdrop",
-    "resid_pdrop", "embedding_dropout", "mlp_dropout",
+    "resid_pdrop", "embedding_dropout", "mlp_dropout", "dropout_rate",
 )  # fmt: skip
 HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "cls_dropout")
 
@@ -57,9 +57,8 @@ def _on(base: Path, kind: str, entries: dict[str, Any], dropouts: dict[str, floa
                 if name != "num_labels":
                     setattr(config, name, value)
             for name, value in dropouts.items():
-                if name in HEAD_DROPOUTS and hasattr(config, name):
-                    setattr(config, name, value)
-                elif isinstance(getattr(config, name, None), int | float):
+                told = name in HEAD_DROPOUTS and hasattr(config, name)
+                if told or isinstance(getattr(config, name, None), int | float):
                     setattr(config, name, value)
             model, loaded = getattr(transformers, kind).from_pretrained(
                 base, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True,
