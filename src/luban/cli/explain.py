@@ -10,7 +10,7 @@ from rich.text import Text
 
 from luban.cli.answers import answer_line
 from luban.cli.frame import MODEL, STAGES, Context, Fields, History, Image, command
-from luban.cli.predict import of_kinds
+from luban.cli.predict import check_kinds, of_kinds
 from luban.cli.screen import Screen
 from luban.cli.tables import evidence_view
 from luban.errors import ConfigError
@@ -53,7 +53,9 @@ def explain(
     shown = "\n".join(row.values())
     row = of_kinds([text] if text else [], image, fields) if image or fields else row
     verbs.check_file_out(html)
-    predictor = verbs.load(model)
+    folder = verbs.opened(model)
+    check_kinds(folder, image, fields)
+    predictor = verbs.load(folder)
     row = {"image": text} if predictor.task.sees and not image else {"history": history} if history else row
     answer = predictor.predict([row])[0]
     evidence = verbs.explain(predictor, row, target=target or None, method=method)

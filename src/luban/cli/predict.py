@@ -77,6 +77,7 @@ def predict(
     check_options(stream=stream, output=output, explain=explain, context="" if text and not typed_kinds else context)
     verbs.check_file_out(output)
     folder = verbs.opened(model)
+    check_kinds(folder, image, fields)
     rows = (
         verbs.unlabelled(folder, prepare.model_copy(update={"source": input}))
         if input
@@ -194,6 +195,19 @@ def of_kinds(texts: list[str], image: str, fields: str) -> dict[str, Any]:
             )
         row[name.strip()] = value.strip()
     return row
+
+
+def check_kinds(folder: Folder, image: str, fields: str) -> None:
+    """Raises `ConfigError` for a picture or fields that the folder's model does not read."""
+    from luban.tasks import TASKS
+
+    task = TASKS[folder.manifest.task]
+    if (fields and not task.fuses) or (image and not (task.fuses or task.sees)):
+        raise ConfigError(
+            f"{'--fields' if fields else '--image'} was given, and {task.name} reads none.",
+            "Rows of multimodal-classification have a picture and fields.",
+            "Leave it out.",
+        )
 
 
 def asked_of(folder: Folder, rows: Iterable[Row]) -> Iterator[Row]:
