@@ -38,10 +38,17 @@ TASKS = {
     "text-generation": ("text-generation", "CausalLM", "goes on from a text, or answers in a conversation"),
     "text-to-text": ("text2text-generation", "Seq2SeqLM", "rewrites a text as another"),
     "image-classification": ("image-classification", "ImageClassification", "puts one of its labels on a picture"),
+    "multimodal-classification": (
+        "text-classification",
+        "",
+        "puts one of its labels on a row of a text, a picture and fields, of which any may be missing",
+    ),
 }
 "task to the hub's name for it, the transformers class and what it does"
 WRITERS = {"text-generation", "text-to-text"}
 "tasks whose models read a text in one piece"
+OWN = {"multimodal-classification"}
+"tasks whose models are of luban's own architecture"
 
 
 def model_card(manifest: Manifest) -> str:
@@ -50,6 +57,7 @@ def model_card(manifest: Manifest) -> str:
         f"# {escaped(manifest.name)}",
         _what(manifest),
         _questions(manifest) or _labels(manifest.labels),
+        _fields(manifest),
         _scores(manifest),
         _use(manifest),
         _training(manifest),
@@ -84,7 +92,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _front_matter(manifest: Manifest) -> str:
     tag, _, _ = _task(manifest)
-    body: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": tag, "tags": ["luban", manifest.task]}
+    library = "luban" if manifest.task in OWN else "transformers"
+    body: dict[str, Any] = {"library_name": library, "pipeline_tag": tag, "tags": ["luban", manifest.task]}
     if manifest.runtime == "onnx":
         body["tags"].append("onnx")
     if manifest.base.licence:
@@ -131,7 +140,12 @@ def _questions(manifest: Manifest) -> str:
     """Of a model that answers several questions, each with its answers."""
     asked = manifest.settings.get("questions", ())
     rows = [
-        [code(one["name"]), ", ".join(map(code, one["labels"])) or "a number", f"{one['share']:.0%}", f"{one['weight']:g}"]
+        [
+            code(one["name"]),
+            ", ".join(map(code, one["labels"])) or "a number",
+            f"{one['share']:.0%}",
+            f"{one['weight']:g}",
+        ]
         for one in asked
     ]
     head = ["question", "answers", "training rows that answer it", "weight"]
@@ -145,6 +159,24 @@ def _labels(labels: Sequence[str]) -> str:
     if len(labels) > FOLDED:
         listed = f"<details><summary>{len(labels)} labels</summary>\n\n{listed}\n\n</details>"
     return f"## Labels\n\n{listed}"
+
+
+def _fields(manifest: Manifest) -> str:
+    """What rows of several kinds are made of, and what sees their pictures."""
+    told = manifest.settings
+    if manifest.task not in OWN or not isinstance(told.get("reads"), list | tuple):
+        return ""
+    known = {name: told.get(name, {}) for name in ("numbers", "categories")}
+    lines = [f"- {escaped(str(kind))}" for kind in told["reads"]]
+    lines += [f"- {code(str(name))}: a number, {pair[0]:.4g} in the mean" for name, pair in known["numbers"].items()]
+    lines += [f"- {code(str(name))}: one of {len(values)} values" for name, values in known["categories"].items()]
+    sight = manifest.notes.get("vision_base")
+    seen = (
+        f"\n\nPictures are seen by {code(str(sight['name']))} (licence: {escaped(str(sight['licence'] or 'not stated'))})."
+        if isinstance(sight, Mapping)
+        else ""
+    )
+    return "## What it reads\n\n" + "\n".join(lines) + seen
 
 
 def _scores(manifest: Manifest) -> str:
@@ -169,7 +201,7 @@ def _use(manifest: Manifest) -> str:
         '## Use\n\nOn the command line:\n\n```sh\nluban predict path/to/this/folder "a text" --explain\n'
         f"luban serve path/to/this/folder\n```\n\nIn Python:\n\n```python\n{luban}\n```"
     )
-    if manifest.runtime != "pytorch":
+    if manifest.runtime != "pytorch" or manifest.task in OWN:
         return out
     auto = f"AutoModelFor{kind}" if kind else "AutoModel"
     plain = (

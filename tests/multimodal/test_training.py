@@ -323,3 +323,11 @@ def test_kserve_takes_any_of_the_inputs(client: httpx.Client) -> None:
 def test_the_recipe_is_what_was_asked_for(shop: Folder) -> None:
     assert shop.manifest.recipe["modality_dropout"] == TrainConfig().modality_dropout
     assert find(str(shop.path)).size == sum(one.numel() for one in open_model(shop.path).state_dict().values())
+
+
+def test_the_card_tells_what_is_read_and_what_sees_the_pictures(shop: Folder) -> None:
+    card = (shop.path / "README.md").read_text(encoding="utf8")
+    assert "`price`: a number" in card
+    assert "`brand`: one of 3 values" in card
+    assert "Pictures are seen by `vision`" in card
+    assert "In plain transformers" not in card
