@@ -7,6 +7,7 @@ heeds the mask is checked where it is trained (`stages/train/packed`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,15 +61,22 @@ def together(windows: Sequence[Window]) -> Pack:
 
 
 def filled(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Which rows go together: the longest first, each into the first pack that has room for it."""
+    """Which rows go together: the longest first, each into the first pack that has room for it.
+
+    The packs are the leaves of a tree whose nodes know the most room below them, so that a pack is found in logarithmic time.
+    """
+    leaves = 1 << max(0, len(lengths) - 1).bit_length()
+    most = array("q", [room]) * (2 * leaves)
     packs: list[list[int]] = []
-    left: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        place = next((p for p, free in enumerate(left) if free >= lengths[i]), None)
-        if place is None:
-            packs.append([i])
-            left.append(room - lengths[i])
-        else:
-            packs[place].append(i)
-            left[place] -= lengths[i]
+        node = 1 if most[1] >= lengths[i] else leaves + len(packs)
+        while node < leaves:
+            node = 2 * node + (most[2 * node] < lengths[i])
+        if node - leaves == len(packs):
+            packs.append([])
+        packs[node - leaves].append(i)
+        most[node] -= lengths[i]
+        while node > 1:
+            node //= 2
+            most[node] = max(most[2 * node], most[2 * node + 1])
     return packs

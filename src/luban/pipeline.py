@@ -318,7 +318,7 @@ def _keeper(about: Mapping[str, Any]) -> Callable[[Iterable[Row]], Rows]:
 
 
 def _write_lines(file: Path, objects: Iterable[Mapping[str, Any]]) -> None:
-    with written_to(file.parent, "Free some space, or choose another place for what the project makes."):
+    with written_to(file.parent):
         write_pieces(file, (json.dumps(item, ensure_ascii=False) + "\n" for item in objects))
 
 

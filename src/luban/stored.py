@@ -105,7 +105,7 @@ class Storing:
         self._bytes += batch.nbytes
         self._batches.append(batch)
         if self._bytes > IN_MEMORY:
-            with written_to(tempfile.gettempdir(), "Free some space, or name another place in the variable TMPDIR."):
+            with written_to(tempfile.gettempdir()):
                 self._to_file()
 
     def rows(self) -> Stored:
@@ -115,7 +115,7 @@ class Storing:
         self._flush()
         if self._writer is None or self._folder is None:
             return Stored(pa.Table.from_batches(self._batches, self._schema) if self._schema else pa.table({}))
-        with written_to(self._folder.name, "Free some space, or name another place in the variable TMPDIR."):
+        with written_to(self._folder.name):
             self._writer.close()
         source = pa.memory_map(str(Path(self._folder.name) / "rows.arrow"))
         stored = Stored(pa.ipc.open_stream(source).read_all())
@@ -213,6 +213,24 @@ class Joined(Sequence[T]):
             yield from part
 
 
+class Picked(Sequence[T]):
+    """Those at certain places of a sequence, in the order of the places."""
+
+    def __init__(self, whole: Sequence[T], places: NDArray[np.int64]) -> None:
+        self._whole, self._places = whole, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        found = self._places[place]
+        return [self._whole[int(i)] for i in found] if isinstance(place, slice) else self._whole[int(found)]
+
+
 def together(*parts: Sequence[Reject]) -> Sequence[Reject]:
     """The rejects of several parts: a tuple of few, otherwise as they lie."""
     whole = Joined(*parts)
@@ -251,7 +269,7 @@ def schema_of(row: Row, known: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def written_to(place: str | Path, remedy: str) -> Iterator[None]:
+def written_to(place: str | Path) -> Iterator[None]:
     """Raises `ConfigError` where what is written inside finds no room, or may not be written."""
     try:
         yield
@@ -260,7 +278,7 @@ def written_to(place: str | Path, remedy: str) -> Iterator[None]:
         raise ConfigError(
             f"{place} could not be written to ({reason}).",
             "What is made of the rows is kept there.",
-            remedy,
+            "Free some space, or choose another place: --out, or the variable TMPDIR for what is temporary.",
         ) from error
 
 

@@ -43,6 +43,8 @@ LABEL = Column(
     "label", "whether the passage answers the query, 1 or 0", ("relevance", "is_relevant", "target", "标签"),
     required=False, target=True,
 )  # fmt: skip
+MOST_SEARCHED = 100_000
+"rows whose passages are compared with each other: the time grows with the square of their number"
 PASSAGES = Column("passages", "passages to be put in order, in the place of one", required=False)
 
 
@@ -109,6 +111,12 @@ class Rerank(Task):
             row.get("negatives") or row.get("label") is not None for row in rows
         ):
             return rows
+        if len(known) > MOST_SEARCHED:
+            raise ConfigError(
+                f"There are {len(known):,} rows without wrong passages.",
+                f"These are looked for among all passages, row by row, in at most {MOST_SEARCHED:,} rows.",
+                "Give each row its own in a column negatives, or rows of both labels (1 and 0).",
+            )
         passages = list(dict.fromkeys(str(row["text_pair"]) for row in known))
         place = {text: i for i, text in enumerate(passages)}
         right: dict[str, set[int]] = {}

@@ -246,7 +246,7 @@ def write_rejects(path: str | Path, rejects: Sequence[Reject]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     with (
-        written_to(path.parent, "Free some space, or write to another place."),
+        written_to(path.parent),
         temporary.open("w", encoding="utf8") as file,
     ):
         for reject in rejects:

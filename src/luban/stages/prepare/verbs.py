@@ -118,7 +118,7 @@ def write_rows(path: Path, rows: Rows) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     with (
-        written_to(path.parent, "Free some space, or write to another place."),
+        written_to(path.parent),
         temporary.open("w", encoding="utf8") as file,
     ):
         for row in rows:

@@ -8,9 +8,10 @@ Where a window's sub-words stand in the text is not kept: nothing that learns as
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +29,6 @@ from luban.training import Example
 CHUNK = 2_000
 "examples that are held before they are written"
 ABOUT, PART = "examples.json", ".part"
-REMEDY = "Free some space there, or choose another --out; a run that is started again goes on."
 TYPES = {
     "numbers": np.int32, "start": np.int64, "counts": np.int32, "first": np.int32, "share": np.float64,
     "window": np.int64, "windows": np.int32, "said": np.int64, "values": np.int32, "weight": np.float64, "row": np.int64,
@@ -137,6 +137,46 @@ class Chosen(Sequence[Example]):
         return replace(one, **{name: told[place].item() for name, told in self._told.items() if told is not None})
 
 
+class Windows(Sequence[Window]):
+    """All windows of the examples, one after the other; ``first``: the number of each example's first (n + 1,)."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+        self.first = np.concatenate([[0], np.cumsum(column(examples, "windows"), dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    @overload
+    def __getitem__(self, place: int) -> Window: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Window]: ...
+    def __getitem__(self, place: int | slice) -> Window | list[Window]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(f"window {place} of {len(self)}")
+        number = int(np.searchsorted(self.first, place, side="right")) - 1
+        return self._examples[number].windows[place - int(self.first[number])]
+
+    def __iter__(self) -> Iterator[Window]:
+        return (window for example in self._examples for window in example.windows)
+
+
+def room_for(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A mapped array of zeros in a new file, whose room on the disk is taken at once; raises `ConfigError` where there is none.
+
+    A disk that is full only once the array is written to would end the process.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_to(file.parent):
+        values: np.memmap[Any, Any] = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with file.open("rb+") as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return values
+
+
 def column(examples: Sequence[Example], name: str) -> NDArray[Any]:
     """A field of every example: ``weight``, ``row``, ``labelled``, how many ``windows``, the first number of the ``target``."""
     if isinstance(examples, Kept | Chosen):
@@ -200,7 +240,7 @@ class Keeping:
         if self._listed is not None or not self._arrays:
             return sorted(self._listed or [], key=lambda example: example.row)
         self._flush()
-        with written_to(self._folder.parent, REMEDY):
+        with written_to(self._folder.parent):
             self._in_order()
             about = {
                 "key": key, "kind": f"{self._kind.__module__}:{self._kind.__qualname__}", "arrays": self._arrays,
@@ -223,7 +263,7 @@ class Keeping:
             self._listed = []
             return
         self._arrays = SHARED if self._kind is Picture else (*SHARED, *(field.name for field in own))
-        with written_to(self._folder.parent, REMEDY):
+        with written_to(self._folder.parent):
             self._work.mkdir(parents=True)
 
     def _add(self, window: Window) -> None:
@@ -242,7 +282,7 @@ class Keeping:
         held["share"].append(window.weight)
 
     def _flush(self) -> None:
-        with written_to(self._folder.parent, REMEDY):
+        with written_to(self._folder.parent):
             for name, values in self._held.items():
                 with (self._work / name).open("ab") as file:
                     file.write(np.array(values, dtype=self._target if name == "target" else TYPES[name]).tobytes())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,9 +24,11 @@ from luban.folder import Folder, write_text
 from luban.metrics.intervals import mean_of, paired
 from luban.predict import Predictor
 from luban.records import ClassKept, Prepared, Remembered, Row, Rows
+from luban.stages.train.cache import told
 from luban.stages.train.material import Material
 from luban.stages.train.model import build, head
-from luban.stages.train.probe import fit, inputs_of
+from luban.stages.train.probe import drawn, fit, inputs_of
+from luban.stored import Joined, Picked
 from luban.tasks.base import Task, fit_labels
 
 CONTINUED = ("text-classification", "text-pair")
@@ -109,20 +112,23 @@ def together(data: Prepared, config: TrainConfig) -> Prepared:
         return data
     count = len(data.train) if config.replay_rows < 0 else config.replay_rows
     again = balanced(data.replay.train, count, seed=config.seed)
-    return replace(data, train=[*data.train, *again], valid=[*data.valid, *data.replay.valid])
+    return replace(data, train=Joined(data.train, again), valid=Joined(data.valid, data.replay.valid))
 
 
-def balanced(rows: Rows, count: int, *, seed: int) -> list[Row]:
+def balanced(rows: Rows, count: int, *, seed: int) -> Rows:
     """``count`` rows drawn so that every label has as many as any other, as far as it has them; the same for a seed."""
-    order = list(range(len(rows)))
+    order = array("q", range(len(rows)))
     random.Random(seed).shuffle(order)
-    labels = [str(row["label"]) for row in rows]
-    place: dict[str, int] = {}
-    turns = []
-    for i in order:
-        turns.append((place.setdefault(labels[i], 0), i))
-        place[labels[i]] += 1
-    return [rows[i] for _, i in sorted(turns, key=lambda turn: turn[0])[:count]]
+    numbers: dict[str, int] = {}
+    labels = np.fromiter(
+        (numbers.setdefault(str(row["label"]), len(numbers)) for row in rows), dtype=np.int64, count=len(rows)
+    )
+    drawn = np.array(order, dtype=np.int64)
+    of_label = np.argsort(labels[drawn], kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=len(numbers)))])
+    turns = np.empty(len(drawn), dtype=np.int64)
+    turns[of_label] = np.arange(len(drawn)) - first[labels[drawn[of_label]]]
+    return Picked(rows, drawn[np.argsort(turns, kind="stable")[:count]])
 
 
 def grown(folder: Folder, task: Task, material: Material, *, dropout: float, seed: int) -> nn.Module:
@@ -132,10 +138,10 @@ def grown(folder: Folder, task: Task, material: Material, *, dropout: float, see
     kept = head(old, known)
     if task.outputs == known:
         return old
-    told = [example for example in material.examples if example.labelled]
-    features = torch.stack(inputs_of(kept, old, told, material.encoder.pad_id))
-    targets = torch.stack([torch.from_numpy(example.target) for example in told])
-    weights = torch.tensor([example.weight for example in told])
+    known_rows = drawn(told(material.examples), seed=seed, whole=True)
+    features = torch.stack(inputs_of(kept, old, known_rows, material.encoder.pad_id))
+    targets = torch.stack([torch.from_numpy(example.target) for example in known_rows])
+    weights = torch.tensor([example.weight for example in known_rows])
     with torch.no_grad():
         said = kept(features)
     fresh = nn.Linear(kept.in_features, task.outputs - known)

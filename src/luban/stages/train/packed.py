@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 import torch
@@ -26,12 +28,28 @@ def packed(model: nn.Module, material: Material, config: TrainConfig) -> Materia
     if not config.packing:
         return material
     room = min(material.encoder.limit, ROOM)
-    packs = [
-        joined([material.examples[i] for i in pack])
-        for pack in filled([len(example.window.ids) for example in material.examples], room)
-    ]
+    lengths = array("i", (len(example.window.ids) for example in material.examples))
     check(model, material, [material.examples[i] for i in range(min(3, len(material.examples)))])
-    return replace(material, examples=packs)
+    return replace(material, examples=Packs(material.examples, filled(lengths, room)))
+
+
+class Packs(Sequence[Example]):
+    """Examples of several examples each, `joined` when they are asked for."""
+
+    def __init__(self, examples: Sequence[Example], packs: Sequence[Sequence[int]]) -> None:
+        self._examples, self._packs = examples, packs
+
+    def __len__(self) -> int:
+        return len(self._packs)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | list[Example]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        return joined([self._examples[i] for i in self._packs[place]])
 
 
 def joined(examples: Sequence[Example]) -> Example:

@@ -34,7 +34,7 @@ def train(
     name that no URL can hold, `GateError` where training diverges.
     """
     from luban import processes
-    from luban.stages.train import adapt, private
+    from luban.stages.train import adapt, private, room
     from luban.stages.train.origin import origin_of
 
     processes.join()
@@ -51,6 +51,7 @@ def train(
     check_objectives(config, data)
     private.check(config, data, base.path)
     adapt.check(data, config, base.path)
+    room.check(config, data, base.path)
     name = check_name(name or out.resolve().name)
     return _trained(origin_of(data, base, private.guarded(config)), out, name, watch)
 

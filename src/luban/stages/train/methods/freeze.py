@@ -7,6 +7,7 @@ answers. A model that is not built of BERT's layers is frozen too, but runs whol
 from __future__ import annotations
 
 import copy
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from luban.config import TrainConfig
 from luban.encoding import batches, collate
 from luban.errors import ConfigError
+from luban.stages.train.cache import Windows, room_for
 from luban.stages.train.material import Material
 from luban.stages.train.methods.base import Method, Trained, as_it_is
 from luban.stages.train.pooling import encoder_of
@@ -152,12 +154,10 @@ def remember(
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """What the frozen part makes of each window, in a file: (all sub-words, features), and where each begins (n + 1,)."""
     base = encoder_of(model)
-    windows = [window for example in examples for window in example.windows]
-    lengths = [len(window.ids) for window in windows]
+    windows = Windows(examples)
+    lengths = array("i", (len(window.ids) for window in windows))
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (int(starts[-1]), int(base.config.hidden_size))
-    states = np.lib.format.open_memmap(file, mode="w+", dtype=CACHED, shape=shape)
+    states = room_for(file, CACHED, (int(starts[-1]), int(base.config.hidden_size)))
     lower = _twin(base)
     lower.encoder = _twin(base.encoder)
     lower.encoder.layer = nn.ModuleList(list(base.encoder.layer)[:layers])
@@ -179,7 +179,7 @@ def remembered(model: nn.Module, kept: tuple[NDArray[Any], NDArray[np.int64]], e
     """Feeds the upper part from the file."""
     states, starts = kept
     device = next(model.parameters()).device
-    first = np.concatenate([[0], np.cumsum([len(example.windows) for example in examples])])
+    first = Windows(examples).first
 
     def feed(rows: Sequence[int]) -> dict[str, Tensor]:
         places = [int(place) for i in rows for place in range(first[i], first[i + 1])]
