@@ -96,9 +96,13 @@ class TrainConfig(Section):
     decoder_layers: int = Field(
         0, ge=0, description="text-to-text from an encoder: layers of the decoder beside it; 0: as many as it has"
     )
+    dpo_sft: float = Field(
+        0, ge=0, description="weight of fine-tuning on the chosen answers beside it: holds their probability up; 0: off"
+    )
     packing: bool = Field(False, description="text-generation: several rows in a window, none of which reads another")
     warmup: float = Field(0.1, ge=0, le=1, description="share of steps in which the rate rises")
     decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer as a share of that of the layer above it")
     clip: float = Field(1.0, gt=0, description="largest gradient norm; private: of each row")
     dropout: float = Field(-1, ge=-1, le=1, description="dropout of the encoder and the head; -1: by task")
     smoothing: float = Field(-1, ge=-1, lt=1, description="label smoothing; -1: by task")

@@ -310,7 +310,7 @@ def parameter_groups(model: nn.Module, schedule: Schedule) -> list[dict[str, Any
     """
     prefix = cast(str, getattr(model, "base_model_prefix", ""))
     start = f"{prefix}." if hasattr(model, prefix) else ""  # an encoder alone is all body
-    depth = int(getattr(getattr(model, "config", None), "num_hidden_layers", 0) or 0)
+    depth = max((layer_of(name) for name, _ in model.named_parameters() if name.startswith(start)), default=0)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -75,6 +75,16 @@ def test_head_and_body_have_their_own_rates_and_biases_do_not_decay(tmp_path: Pa
     assert any(parameter is head(model, 2).weight for parameter in groups[1e-3, 0.01])
 
 
+def test_lower_layers_learn_more_slowly_where_the_rate_decays_by_layer(tmp_path: Path) -> None:
+    material = encode(prepared(), base(tmp_path), config())
+    model = build(material.base, material.task, dropout=0.0)
+    plan = schedule(config(rate=1e-4, head_rate=1e-3, layer_decay=0.5), material.task, 24)
+    rates = {id(p): group["lr"] for group in parameter_groups(model, plan) for p in group["params"]}
+    encoder = model.bert
+    of_layers = [encoder.embeddings.word_embeddings, *(layer.output.dense for layer in encoder.encoder.layer)]
+    assert [rates[id(part.weight)] for part in of_layers] == pytest.approx([2.5e-5, 5e-5, 1e-4])
+
+
 def test_a_probe_separates_what_is_separable_and_ignores_dead_features() -> None:
     torch.manual_seed(0)
     targets = torch.arange(200) % 2
