@@ -17,6 +17,7 @@ APART = {
     "serve": "measures servers in turns for a minute",
 }
 OPTIONS = {
+    "big_data": ["--rows", "400"],
     "continual": ["--way", "0"],
     "export": ["--part", "formats", "sessions"],
     "fewshot": ["--only", "CLINC150", "--method", "head", "prototypes"],

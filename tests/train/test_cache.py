@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ from hypothesis import strategies as st
 
 from luban.encoding import TextEncoder, Window
 from luban.errors import ConfigError
+from luban.records import Step
 from luban.stages.train import material as module
+from luban.stages.train import train
 from luban.stages.train.cache import CHUNK, Chosen, Keeping, Kept, Place, column, told
 from luban.stages.train.material import encode, examples_of
 from luban.stages.train.recipe import lengths_of, window_length
@@ -182,3 +187,68 @@ def test_many_validation_rows_are_watched_by_a_sample(tmp_path: Path, monkeypatc
     assert (len(found.valid), len(found.encoded_valid)) == (5, 5)
     assert all(row in list(rows.valid) for row in found.valid)
     assert list(encode(rows, base(tmp_path / "again"), config()).valid) == list(found.valid)
+
+
+def test_a_run_that_was_stopped_encodes_nothing_again_and_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = base(tmp_path)
+    whole = train(prepared(), start, config(epochs=1), tmp_path / "whole")
+
+    def stop(event: object) -> None:
+        if isinstance(event, Step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared(), start, config(epochs=1), tmp_path / "model", watch=stop)
+    kept_there = tmp_path / "model.run" / "work" / "examples"
+    assert (kept_there / "examples.json").is_file()
+    monkeypatch.setattr(Keeping, "add", lambda *_: pytest.fail("a row was encoded again"))
+    again = train(prepared(), start, config(epochs=1), tmp_path / "model")
+    assert (again.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
+    assert (again.path / "drift.json").read_bytes() == (whole.path / "drift.json").read_bytes()
+    assert not kept_there.exists()
+
+
+MEMORY = """
+import csv, re, sys, threading, time
+from pathlib import Path
+from luban import bases
+from luban.config import PrepareConfig, TrainConfig
+from luban.stages.prepare import prepare
+from luban.stages.train.material import encode
+from luban.tasks import TASKS
+from luban.tiny import tiny_base
+import pyarrow
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+with (folder / "rows.csv").open("w", newline="") as file:
+    csv.writer(file).writerows([("text", "label"), *((f"{i} refund", "ab"[i % 2]) for i in range(count))])
+base = bases.find(str(tiny_base(folder / "base")))
+
+def own():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+peak = before = own()
+done = threading.Event()
+def look():
+    global peak
+    while not done.wait(0.01):
+        peak = max(peak, own())
+looking = threading.Thread(target=look)
+looking.start()
+rows = prepare(PrepareConfig(source=str(folder / "rows.csv")), TASKS["text-classification"])
+material = encode(rows, base, TrainConfig(), task=None)
+done.set()
+looking.join()
+assert len(material.examples) == len(rows.train) and len(rows.train) + len(rows.valid) == count
+print((peak - before) / count)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what memory is the process's own")
+def test_two_hundred_thousand_rows_are_prepared_and_encoded_in_little_memory(tmp_path: Path) -> None:
+    """As lists, a row takes some 3,000 bytes; here 20,000 validation rows and what is held for a while make 700 at most."""
+    command = [sys.executable, "-c", MEMORY, str(tmp_path), "200000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "src"})
+    assert float(done.stdout) < 700

@@ -95,6 +95,7 @@ def _manifest(done: Finished, name: str) -> Manifest:
             **origin.notes,
             **{key: run.progress[key] for key in TOLD if key in run.progress},
             **_suspected(run.progress, run.config, len(origin.data.train)),
+            **_watched(len(done.material.valid), len(origin.data.valid)),
             **done.notes,
         },
     )
@@ -141,6 +142,11 @@ def _suspected(progress: Mapping[str, Any], config: TrainConfig, rows: int) -> d
     if "suspects" not in progress:
         return {}
     return {"suspects": {"found": len(progress["suspects"]), "rows": rows, "noisy": config.noisy}}
+
+
+def _watched(rows: int, whole: int) -> dict[str, Any]:
+    """What the manifest says where dev scores come from a part of the validation rows."""
+    return {"watched": {"rows": rows, "of": whole}} if rows < whole else {}
 
 
 def _beside(place: Path, done: Finished) -> None:
