@@ -7,6 +7,7 @@ first. Only what the rows hold is loaded. The architecture itself is `luban.fusi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,18 @@ def build(base: Path, task: Task, config: TrainConfig, *, dropout: float, head_d
 
 
 def settle(model: nn.Module, examples: Sequence[Example], pad_id: int) -> None:
-    """Make each encoder's dense layer a near-linear standardisation of what the encoder says of the rows that have it."""
+    """Make each encoder's dense layer a near-linear standardisation of what the encoder says of the rows that have its kind.
+
+    The other encoder is not asked: nothing of what it reads is there.
+    """
     assert isinstance(model, FusedClassifier)
     for kind, dense in model.dense.items():
-        there = [one for one in examples if isinstance(one.window, Gathered) and kind in one.window.kinds]
+        others = set(model.dense) - {kind}
+        there = [
+            replace(one, window=one.window.without(others))
+            for one in examples
+            if isinstance(one.window, Gathered) and kind in one.window.kinds
+        ]
         if len(there) > 1:
             assert isinstance(dense, nn.Linear)
             standardise(dense, torch.stack(inputs_of(dense, model, there, pad_id)))
