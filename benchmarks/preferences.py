@@ -32,9 +32,9 @@ WRONG = 0.25
 WAYS: dict[str, dict[str, Any]] = {
     "the chosen answers alone (fine-tuning)": {"rate": 1e-3},
     "pairs (DPO)": {"rate": 1e-3},
-    "pairs (DPO, smoothing 0.25)": {"rate": 1e-3, "smoothing": 0.25},
     "pairs (DPO, beta 0.5)": {"rate": 1e-3, "dpo_beta": 0.5},
-    "pairs (DPO, lora)": {"rate": 1e-2, "method": "lora"},
+    "pairs (DPO, with dpo_sft 1)": {"rate": 1e-3, "dpo_sft": 1.0},
+    "pairs (DPO, lora, with dpo_sft 1)": {"rate": 1e-2, "method": "lora", "dpo_sft": 1.0},
 }
 "a model of 260 thousand parameters takes larger steps than one of millions: these were set by hand"
 

@@ -61,8 +61,8 @@ class TrainConfig(Section):
     task: str = Field("", description="kind of problem; see `luban train --help`")
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
     method: str = Field(
-        "full",
-        description="what of the model learns: full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, "
+        "auto",
+        description="what of the model learns: auto (by the number of rows), full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, "
         "prompt, bottleneck",
     )
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")

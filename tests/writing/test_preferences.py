@@ -162,7 +162,11 @@ def test_the_check_finds_pairs_that_are_preferred_both_ways_and_no_copies_of_a_p
 
 
 def test_personal_data_in_answers_is_replaced(tmp_path: Path) -> None:
-    row = {"messages": [{"role": "user", "content": "mail bob@example.com"}], "chosen": "to eve@example.com", "rejected": "no"}
+    row = {
+        "messages": [{"role": "user", "content": "mail bob@example.com"}],
+        "chosen": "to eve@example.com",
+        "rejected": "no",
+    }
     anonymise(rows_file(tmp_path, [row]), TextGeneration, tmp_path / "out")
     written = (tmp_path / "out" / "train.jsonl").read_text(encoding="utf8")
     assert "bob@" not in written
@@ -241,8 +245,8 @@ def test_before_the_first_step_no_answer_has_gained_anything(tmp_path: Path) -> 
     assert learner._backward(range(5)) == pytest.approx(math.log(2), abs=1e-6)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_that_of_the_paper(smoothing: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("smoothing", "sft"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.5)])
+def test_the_loss_is_that_of_the_paper(smoothing: float, sft: float, tmp_path: Path) -> None:
     model, material = material_of(tmp_path, judgements(6), dpo_beta=0.4)
     assert material.reference is not None
     predictor = Predictor(material.task, material.encoder, _runtime(model))
@@ -254,7 +258,9 @@ def test_the_loss_is_that_of_the_paper(smoothing: float, tmp_path: Path) -> None
         margins.append(0.4 * ((one.likelihood[0] - before[0]) - (one.rejected[0] - before[1])))
     right, wrong = ([math.log1p(math.exp(sign * margin)) for margin in margins] for sign in (-1, 1))
     expected = [(1 - smoothing) * a + smoothing * b for a, b in zip(right, wrong, strict=True)]
-    loss = learner_of(model, material, smoothing=smoothing)._backward(range(5))
+    fits = [-one.likelihood[0] / one.likelihood[1] for one in told if one.likelihood is not None]
+    expected = [loss + sft * fit for loss, fit in zip(expected, fits, strict=True)]
+    loss = learner_of(model, material, smoothing=smoothing, dpo_sft=sft)._backward(range(5))
     assert loss == pytest.approx(float(np.mean(expected)), rel=1e-4)
 
 
@@ -294,7 +300,11 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
     before = AutoModelForCausalLM.from_pretrained(material.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(material.base)
     trainer = DPOTrainer(
-        model=model, ref_model=before, args=settings, train_dataset=Dataset.from_list(renamed), processing_class=tokenizer
+        model=model,
+        ref_model=before,
+        args=settings,
+        train_dataset=Dataset.from_list(renamed),
+        processing_class=tokenizer,
     )
     theirs = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader())))
     theirs.backward()

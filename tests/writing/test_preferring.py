@@ -77,7 +77,9 @@ def test_what_is_preferred_is_written(learnt: Folder) -> None:
     assert model.task.prefers
     rows = judgements()[24:]
     asked = model.predict([{"text": row["text"], "max_new_tokens": 4} for row in rows])
-    assert sum((one.text or "")[:1] == row["chosen"][:1] for one, row in zip(asked, rows, strict=True)) > 0.8 * len(rows)
+    assert sum((one.text or "")[:1] == row["chosen"][:1] for one, row in zip(asked, rows, strict=True)) > 0.8 * len(
+        rows
+    )
 
 
 def test_an_evaluation_against_the_start_tells_the_margins_and_their_intervals(learnt: Folder, tmp_path: Path) -> None:
@@ -158,11 +160,11 @@ def test_what_pairs_cannot_be_learnt_with_is_refused_before_any_work(
     assert not (tmp_path / "model.run").exists()
 
 
-@pytest.mark.parametrize("task", ["text-classification", "text-generation"])
-def test_a_beta_is_refused_where_there_is_nothing_to_prefer(task: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("task", "option"), [("text-classification", "dpo_beta"), ("text-generation", "dpo_sft")])
+def test_its_options_are_refused_where_there_is_nothing_to_prefer(task: str, option: str, tmp_path: Path) -> None:
     start = bases.find(str((tiny_writer if task == "text-generation" else tiny_base)(tmp_path / "base")))
     with pytest.raises(ConfigError, match="the rows are no pairs"):
-        train(samples(task), start, config(dpo_beta=0.1), tmp_path / "model")
+        train(samples(task), start, config(**{option: 0.1}), tmp_path / "model")
 
 
 def test_validation_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
@@ -229,7 +231,9 @@ train(prepared(judgements(24), valid=4), find(str(here / "base")), chosen, here 
 
 def _run(folder: Path, die_at: int) -> int:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", SCRIPT, str(folder), str(die_at)], env=environment, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder), str(die_at)], env=environment, check=False
+    ).returncode
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:

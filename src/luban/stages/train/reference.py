@@ -33,11 +33,11 @@ MOST_SMOOTHING = 0.5
 def check(config: TrainConfig, data: Prepared) -> None:
     """Raises `ConfigError` or `DataError` for what pairs of answers cannot be learnt with, asked before any work."""
     pairs = TASKS[data.task].generates and len(data.train) > 0 and is_pair(data.train[0])
-    if config.dpo_beta and not pairs:
+    if (config.dpo_beta or config.dpo_sft) and not pairs:
         raise ConfigError(
-            f"dpo_beta is {config.dpo_beta}, and the rows are no pairs of answers.",
+            "dpo_beta or dpo_sft is set, and the rows are no pairs of answers.",
             "Preferences are rows of text-generation with a chosen and a rejected answer.",
-            "Leave out --dpo-beta, or name the columns with --columns chosen=NAME,rejected=NAME.",
+            "Leave out --dpo-beta and --dpo-sft, or name the columns with --columns chosen=NAME,rejected=NAME.",
         )
     if not pairs:
         return
@@ -79,7 +79,9 @@ def referred(
             told = _asked(model, material, pairs, watch)
         _keep(file, key, told)
     count = len(material.examples)
-    known = [replace(one, wish=tuple(both)) for one, both in zip(material.encoded_valid, told[count:].tolist(), strict=True)]
+    known = [
+        replace(one, wish=tuple(both)) for one, both in zip(material.encoded_valid, told[count:].tolist(), strict=True)
+    ]
     return replace(material, reference=told[:count], encoded_valid=known)
 
 

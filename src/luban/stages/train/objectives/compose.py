@@ -21,7 +21,8 @@ def compose(config: TrainConfig, material: Material, plan: Schedule) -> Objectiv
     objective: Objective = TaskLoss(material.task, smoothing=plan.smoothing, bf16=plan.bf16)
     if material.reference is not None:
         beta = float(material.task.settings["beta"])
-        return DPO(objective, material.examples, material.reference, beta=beta, smoothing=plan.smoothing)
+        more = {"smoothing": plan.smoothing, "sft": config.dpo_sft}
+        return DPO(objective, material.examples, material.reference, beta=beta, **more)
     if config.focal or config.gce:
         curve = focal(config.focal) if config.focal else generalised(config.gce)
         objective = Reshaped(objective, curve, task=material.task, smoothing=plan.smoothing)
