@@ -34,6 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "pairs (DPO)": {"rate": 1e-3},
     "pairs (DPO, beta 0.5)": {"rate": 1e-3, "dpo_beta": 0.5},
     "pairs (DPO, with dpo_sft 1)": {"rate": 1e-3, "dpo_sft": 1.0},
+    "pairs (DPO, lora)": {"rate": 1e-2, "method": "lora"},
     "pairs (DPO, lora, with dpo_sft 1)": {"rate": 1e-2, "method": "lora", "dpo_sft": 1.0},
 }
 "a model of 260 thousand parameters takes larger steps than one of millions: these were set by hand"
