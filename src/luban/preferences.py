@@ -63,7 +63,10 @@ def pair_of(record: Row) -> dict[str, Any]:
     pair = {name: required_text(answers, name) for name in PAIR}
     if pair["chosen"].split() == pair["rejected"].split():
         raise DataError(
-            "both answers are the same.", "One of two different answers is preferred.", "Remove the row.", column="rejected"
+            "both answers are the same.",
+            "One of two different answers is preferred.",
+            "Remove the row.",
+            column="rejected",
         )
     return row | pair
 
@@ -131,7 +134,9 @@ def _last(messages: Sequence[Mapping[str, str]], name: str) -> str:
 
 def with_answers(keys: Sequence[str], rows: Iterable[Row]) -> list[str]:
     """Keys of rows by their prompts as those of whole rows: several pairs may well answer one prompt."""
-    return ["\0".join([key, *(row[name] for name in PAIR if is_pair(row))]) for key, row in zip(keys, rows, strict=True)]
+    return [
+        "\0".join([key, *(row[name] for name in PAIR if is_pair(row))]) for key, row in zip(keys, rows, strict=True)
+    ]
 
 
 def swapped(keys: Sequence[str], rows: Iterable[Row]) -> list[int]:
@@ -166,7 +171,9 @@ def _only_answer(encoded: Encoded) -> Encoded:
     return replace(encoded, windows=(replace(window, heads=heads[heads >= encoded.asked]),))
 
 
-def compared(chosen: Prediction, rejected: Prediction, reference: tuple[float, float] | None, beta: float) -> Prediction:
+def compared(
+    chosen: Prediction, rejected: Prediction, reference: tuple[float, float] | None, beta: float
+) -> Prediction:
     """What a model says of both answers as one; ``reference``: the log probabilities that another gives to them."""
     own, other = chosen.likelihood, rejected.likelihood
     if own is None or other is None:
