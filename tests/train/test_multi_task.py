@@ -70,7 +70,7 @@ def test_a_source_that_asks_nothing_is_refused_with_its_columns(tmp_path: Path) 
     rows = table(tmp_path / "rows.csv", [{"text": f"a {i}", "label": "ab"[i % 2]} for i in range(8)])
     with pytest.raises(ConfigError, match="No question is named"):
         verbs.prepare(PrepareConfig(source=str(rows)), "multi-task")
-    with pytest.raises(DataError, match="no column for 'intent'.*text, label"):
+    with pytest.raises(DataError, match=r"no column for 'intent'.*text, label"):
         verbs.prepare(PrepareConfig(source=str(rows), questions={"intent": "label"}), "multi-task")
 
 
@@ -168,7 +168,9 @@ def answered(**answers: Prediction) -> Prediction:
 
 
 def test_an_answer_flips_where_one_question_is_answered_otherwise() -> None:
-    was = [answered(a=Prediction(label="x", scores={"x": 0.6, "y": 0.4}), b=Prediction(value=float(i))) for i in range(4)]
+    was = [
+        answered(a=Prediction(label="x", scores={"x": 0.6, "y": 0.4}), b=Prediction(value=float(i))) for i in range(4)
+    ]
     now = [replace(one) for one in was]
     now[0] = answered(a=Prediction(label="y", scores={"x": 0.4, "y": 0.6}), b=Prediction(value=0.0))
     now[1] = answered(a=was[1].answers["a"], b=Prediction(value=3.0))  # type: ignore[index]

@@ -30,6 +30,8 @@ PANELS = {
 
 METAVARS = {
     "columns": "NAME=COLUMN,...",
+    "questions": "NAME=KIND,...",
+    "question_weights": "NAME=NUMBER,...",
     "base": "NAME",
     "task": "TASK",
     "host": "ADDRESS",
@@ -52,6 +54,12 @@ METAVARS = {
     "space": "KEY=VALUES,...",
 }
 "what stands behind an option that is free text"
+EXAMPLES = {
+    "columns": "text=body,label=topic",
+    "questions": "intent=label,stars=number",
+    "question_weights": "intent=2",
+    "about": "refund=the customer wants money back",
+}
 
 
 def expanded(
@@ -147,8 +155,8 @@ def pairs(name: str, text: str) -> dict[str, str]:
     if wrong:
         raise ConfigError(
             f"--{name} has {wrong!r}.",
-            "It is written NAME=COLUMN[,NAME=COLUMN ...].",
-            f"For example: --{name} text=body,label=topic",
+            f"It is written {METAVARS.get(name, METAVARS['columns'])}",
+            f"For example: --{name.replace('_', '-')} {EXAMPLES.get(name, EXAMPLES['columns'])}",
         )
     return out
 

@@ -113,6 +113,7 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, comm
     """The scores of the line's model, and what to type next."""
     from luban.folder import Folder
     from luban.metrics.classification import ClassScore
+    from luban.questions import kinds
 
     facts = {outcome.name: outcome.facts for outcome in outcomes}
     judged = facts["evaluate"]
@@ -124,12 +125,14 @@ def show_result(screen: Screen, outcomes: Sequence[Outcome], root: Path, *, comm
     screen.show(*comparison(screen, facts["export"]["notes"]["export"]))
     if commands:
         model, served = root / facts["train"]["path"], root / facts["export"]["path"]
-        asked = words(Folder.open(model), screen)
+        folder = Folder.open(model)
+        asked, questions = words(folder, screen), list(kinds(folder.manifest.settings))
+        target = f" --target {questions[0]}" if questions else ""
         alone = not asked.startswith("--input")
         screen.commands(
             [
                 (f"luban predict {served} {asked}", screen.word("next_predict")),
-                *[(f"luban explain {model} {asked}", screen.word("next_explain"))] * alone,
+                *[(f"luban explain {model} {asked}{target}", screen.word("next_explain"))] * alone,
                 (f"luban serve {served}", screen.word("next_serve")),
                 (f"{root / facts['evaluate']['report']}", screen.word("next_report")),
             ]

@@ -130,7 +130,7 @@ class MultiTask(Task):
             raise DataError(
                 "the row answers no question.",
                 f"Of its questions it answers one at least: {', '.join(targets)}.",
-                "Fill one in, or remove the row.",
+                "Fill one in, remove the row, or set such rows aside with --no-strict.",
             )
         return row | {"targets": targets}
 

@@ -69,7 +69,7 @@ def fields_of(table: Table, taken: Mapping[str, str], wanted: Wanted) -> dict[st
         if column is not None and column not in used:
             found[canonical] = column
         elif not known:
-            raise _unfit(table, name, used.get(name, ""))
+            raise _no_field(table, name, used.get(name, ""))
     return found
 
 
@@ -109,7 +109,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _unfit(table: Table, name: str, used: str) -> DataError:
+def _no_field(table: Table, name: str, used: str) -> DataError:
     if used:
         return DataError(
             f"the column {name!r} is read as {used!r} already.",
