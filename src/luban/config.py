@@ -62,8 +62,8 @@ class TrainConfig(Section):
     base: str = Field("minilm", description="pre-trained model: short name, local folder or hub id")
     method: str = Field(
         "auto",
-        description="what of the model learns: auto (by the number of rows), full, freeze, head, contrastive, prototypes, lora, dora, adalora, ia3, prefix, "
-        "prompt, bottleneck",
+        description="what of the model learns: auto (by the number of rows), full, freeze, head, contrastive, prototypes, "
+        "lora, dora, adalora, ia3, prefix, prompt, bottleneck",
     )
     layers: int = Field(0, ge=0, description="lowest layers that freeze leaves as they are; 0: half of them")
     contrast_steps: int = Field(

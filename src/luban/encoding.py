@@ -102,8 +102,8 @@ class Encoded:
 
     ``apart``: how many windows each of the row's texts has, in order, where they are read apart (a query, its passages).
     ``asked``: how many sub-words of the only window are the prompt of what is to be written, and ``decoding``: how; -1 and None
-    for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers. ``room``: most sub-words that
-    the answer may have.
+    for a task that writes nothing. The window's ``heads`` are then the sub-words of right answers. ``room``: most
+    sub-words that the answer may have.
     ``wish``: what else the task must know of the row to decode it; its own. ``lost``: what of it is not learnt whole.
     """
 

@@ -209,7 +209,9 @@ def check_golden(predictor: Predictor, golden: Sequence[Golden], *, stage: str) 
         golden, answers = _same_texts(golden, answers, stage)
     tolerance = INT8_TOLERANCE if predictor.runtime.one_by_one else GOLDEN_TOLERANCE
     for g, answer in zip(golden, answers, strict=True):
-        worst = difference(g.expect, answer.as_json(), unit=predictor.task.calibration.spread, units=predictor.task.units)
+        worst = difference(
+            g.expect, answer.as_json(), unit=predictor.task.calibration.spread, units=predictor.task.units
+        )
         if worst > tolerance:
             text = (" ".join(texts(g.row).values()) or str(g.row))[:60]
             raise ParityError(
@@ -278,7 +280,9 @@ def difference(expected: Any, got: Any, *, unit: float = 1.0, units: Mapping[str
         if set(expected) != set(got):
             return float("inf")
         told = {"label", "labels", "score"} if "scores" in expected else set()
-        parts = {key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding", "items", "answers"}}
+        parts = {
+            key: difference(expected[key], got[key]) for key in set(expected) - told - {"embedding", "items", "answers"}
+        }
         if "items" in expected:
             parts["items"] = reordered(expected["items"], got["items"])
         if "embedding" in expected:

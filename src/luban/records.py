@@ -164,7 +164,9 @@ class Evidence:
     parts: tuple[PartWeight, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value or name not in ("grid", "picture", "parts")}
+        return {
+            name: value for name, value in asdict(self).items() if value or name not in ("grid", "picture", "parts")
+        }
 
     def top(self, count: int = 3) -> list[WordWeight]:
         """The ``count`` words with the largest weight for the target, strongest first."""
@@ -219,6 +221,15 @@ class EpochEnd:
     total: int
     last: bool = False
     extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A method of training that was chosen by the number of ``rows`` and of their ``labels``, where none was named."""
+
+    method: str
+    rows: int
+    labels: int
 
 
 @dataclass(frozen=True, slots=True)

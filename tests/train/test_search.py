@@ -70,7 +70,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, start: Base) -> Search:
 def test_luban_s_own_settings_are_tried_first(done: Search) -> None:
     first = done.tried[0]
     assert (first.usual, first.number, done.usual) == (True, 1, 1)
-    assert set(first.recipe) <= {"task", "base", "epochs", "rate", "head_rate", "batch_rows", "smoothing"}
+    assert set(first.recipe) <= {"task", "base", "method", "epochs", "rate", "head_rate", "batch_rows", "smoothing"}
     assert done.winner is not None
     assert first.score is not None
     assert done.winner.score >= first.score
@@ -283,7 +283,7 @@ def test_what_a_task_drops_is_what_training_drops(task: str, usual: float, start
 def test_what_luban_would_choose_is_left_to_it(start: Base) -> None:
     made = space(start)
     suggested = made.suggested(optuna.trial.FixedTrial(made.usual()))
-    assert suggested.config.model_dump(exclude_defaults=True) == {"base": "tiny"}
+    assert suggested.config.model_dump(exclude_defaults=True) == {"base": "tiny", "method": "full"}
 
 
 def test_a_head_s_rate_does_not_follow_a_body_s_that_was_changed(start: Base) -> None:

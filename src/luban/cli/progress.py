@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luban.cli.screen import ACCENT, Screen, seconds, table
-from luban.records import EpochEnd, Forecast, Lost, Remembered, Step
+from luban.records import Chosen, EpochEnd, Forecast, Lost, Remembered, Step
 from luban.records import Progress as Work
 from luban.units import size
 
@@ -81,6 +81,8 @@ class Progressed:
             self._epoch(event)
         elif isinstance(event, Work):
             self._work(event)
+        elif isinstance(event, Chosen):
+            self.screen.note(self.screen.word(f"chosen_{event.method}", rows=event.rows, labels=event.labels))
         elif isinstance(event, Lost):
             for what in ("text", "target", "characters"):
                 if count := getattr(event, what):

@@ -102,6 +102,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{count} of {rows:target} with characters that the base cannot write: take another base for these",
         "{rows} 个目标中有 {count} 个含有该基础模型写不出的字符：请换一个基础模型",
     ),
+    "chosen_contrastive": (
+        "method: contrastive, for {rows:row} of {labels:class} (--method full trains the whole model)",
+        "方法：contrastive，因为只有 {rows} 行、{labels} 个类别（--method full 训练整个模型）",
+    ),
     "forecast_line": (
         "forecast: {seconds} and {memory} for {steps:step} of at most {tokens} tokens",
         "预计：{steps} 步，每步至多 {tokens} 个词元，需 {seconds}、内存 {memory}",

@@ -1,9 +1,9 @@
 """Scores of written text against a reference: chrF, ROUGE, exact match; pure.
 
 chrF: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation" (https://aclanthology.org/W15-3049), with the
-defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-1, -2 and -L: Lin 2004, "ROUGE: A
-Package for Automatic Evaluation of Summaries" (https://aclanthology.org/W04-1013), F1 as rouge-score counts it, without stemming; each
-ideograph is a word of its own, which rouge-score does not read at all.
+defaults of sacrebleu: characters without white space, orders 1 to 6, recall counts twice. ROUGE-1, -2 and -L: Lin 2004,
+"ROUGE: A Package for Automatic Evaluation of Summaries" (https://aclanthology.org/W04-1013), F1 as rouge-score counts it,
+without stemming; each ideograph is a word of its own, which rouge-score does not read at all.
 """
 
 from __future__ import annotations

@@ -182,7 +182,8 @@ class OnnxCrossing(Decoder):
 
     def keep(self, rows: Sequence[int]) -> None:
         self.read, self.kept = (
-            _values({name: value.numpy()[list(rows)] for name, value in held.items()}) for held in (self.read, self.kept)
+            _values({name: value.numpy()[list(rows)] for name, value in held.items()})
+            for held in (self.read, self.kept)
         )
 
 

@@ -50,7 +50,12 @@ MESSAGES = Column(
     required=False,
 )
 CHOSEN = Column(
-    "chosen", "the better answer", ("preferred", "chosen_response", "更好的回答"), required=False, target=True, prose=True
+    "chosen",
+    "the better answer",
+    ("preferred", "chosen_response", "更好的回答"),
+    required=False,
+    target=True,
+    prose=True,
 )
 REJECTED = Column(
     "rejected", "the worse answer", ("dispreferred", "rejected_response", "较差的回答"),

@@ -67,7 +67,9 @@ def question_part(e: Evaluation, name: str) -> str:
     aspect = e.aspects[name]
     one = replace(e, aspects={}, **{each.name: getattr(aspect, each.name) for each in fields(aspect)})
     body = "".join(card(one) for card in (classes_card, confusion_card, scatter_card, calibration_card))
-    return f'<h1>{escape(name)}</h1><p class="lead">{summary(one, before=f"{name}.")}</p><div class="columns">{body}</div>'
+    return (
+        f'<h1>{escape(name)}</h1><p class="lead">{summary(one, before=f"{name}.")}</p><div class="columns">{body}</div>'
+    )
 
 
 def head(e: Evaluation) -> str:

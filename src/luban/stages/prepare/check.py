@@ -247,7 +247,9 @@ def _swapped(name: str, part: Part, keys: Sequence[str]) -> Iterator[Finding]:
     """Pairs of answers of which now one is preferred and now the other."""
     found = swapped(keys, part.rows)
     if found:
-        message = f"{counted(len(found), 'row')} in which the answer is preferred that another row rejects for the same one."
+        message = (
+            f"{counted(len(found), 'row')} in which the answer is preferred that another row rejects for the same one."
+        )
         yield Finding("contradiction", "warning", message, len(found), name, _lines(part, found))
 
 

@@ -35,9 +35,11 @@ def train(
     """
     from luban import processes
     from luban.stages.train import adapt, private, room
+    from luban.stages.train.choice import chosen
     from luban.stages.train.origin import origin_of
 
     processes.join()
+    config = chosen(config, data, base, watch)
     if TASKS[data.task].recommends:
         from luban.stages.train.recommender import train as towers
 

@@ -59,7 +59,9 @@ class Method(ABC):
         if TASKS[task].sees and not cls.sees:
             return f"The method {config.method!r} works inside of models that read texts, and {task} is about pictures."
         if TASKS[task].fuses and not cls.fuses:
-            return f"The method {config.method!r} works inside of one encoder, and {task} trains several parts together."
+            return (
+                f"The method {config.method!r} works inside of one encoder, and {task} trains several parts together."
+            )
         if TASKS[task].generates and not cls.writes:
             return f"The method {config.method!r} works inside of encoders, and {task} trains a model that writes."
         return ""

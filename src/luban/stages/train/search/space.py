@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from luban.bases import Base
 from luban.config import SearchConfig, TrainConfig, parse
 from luban.errors import ConfigError, LubanError
+from luban.stages.train.choice import AUTO
 from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.adapters import RANK
 from luban.stages.train.recipe import dropout, schedule
@@ -159,7 +160,7 @@ def space_of(config: TrainConfig, search: SearchConfig, bases: Mapping[str, Base
     Raises `ConfigError` or `UnknownName` for bounds that cannot be read or used, or a method that cannot be taken.
     """
     bounds, named = search.space, search.space.model_fields_set
-    fixed = config.model_fields_set - named
+    fixed = config.model_fields_set - named - ({"method"} if config.method == AUTO else set())
     wanted = (config.method,) if "method" in fixed else tuple(filter(None, map(str.strip, bounds.method.split(","))))
     if not wanted:
         raise ConfigError(
@@ -167,7 +168,8 @@ def space_of(config: TrainConfig, search: SearchConfig, bases: Mapping[str, Base
         )
     methods, left_out = _able(config, wanted, bases, task.name, strict="method" in fixed | named)
     axes = {knob.name: axis_of(knob, getattr(bounds, knob.name)) for knob in KNOBS if knob.name not in fixed}
-    return Space(config, bases, methods or (config.method,), axes, task, rows, left_out)
+    usual = "full" if config.method == AUTO else config.method
+    return Space(config, bases, methods or (usual,), axes, task, rows, left_out)
 
 
 def _able(
