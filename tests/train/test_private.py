@@ -26,7 +26,7 @@ from luban.stages.train import private, train
 from luban.stages.train.material import encode
 from luban.stages.train.methods import METHODS
 from luban.stages.train.model import build
-from luban.stages.train.objectives import compose
+from luban.stages.train.objectives.compose import compose
 from luban.stages.train.private import Budget, budget_of, check, first_windows, guarded, number_of
 from luban.stages.train.private_steps import PrivateLearner
 from luban.stages.train.recipe import schedule

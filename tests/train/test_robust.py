@@ -23,8 +23,8 @@ from luban.stages.train.forecast import saved_bytes
 from luban.stages.train.material import Material, encode
 from luban.stages.train.methods.freeze import frozen
 from luban.stages.train.model import build
-from luban.stages.train.objectives import compose
 from luban.stages.train.objectives.adversarial import Adversarial, embedded
+from luban.stages.train.objectives.compose import compose
 from luban.stages.train.objectives.focal import focal
 from luban.stages.train.objectives.gce import generalised
 from luban.stages.train.objectives.mixup import Mixup

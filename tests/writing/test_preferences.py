@@ -24,7 +24,7 @@ from luban.records import Prediction, Prepared, Row
 from luban.stages.prepare import anonymise, check, clean, prepare
 from luban.stages.train.material import Material, encode
 from luban.stages.train.model import build
-from luban.stages.train.objectives import compose
+from luban.stages.train.objectives.compose import compose
 from luban.stages.train.recipe import schedule
 from luban.stages.train.reference import referred
 from luban.tasks.text_generation import TextGeneration

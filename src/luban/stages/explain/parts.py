@@ -31,7 +31,7 @@ def explained(predictor: Predictor, question: Question, row: Row, *, words: bool
     kinds = _window(question.encoded).kinds
     fields = [kind for kind in kinds if field_name(kind)]
     several = len(fields) > 1
-    whole = {kind: (kind,) for kind in kinds if not (several and field_name(kind))}
+    whole: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in kinds if not (several and field_name(kind))}
     whole |= {FIELDS: tuple(fields)} if several else {}
     single = {field: (field,) for field in fields} if several else {}
     hidden = [(), kinds, *whole.values(), *single.values()]

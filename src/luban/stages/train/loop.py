@@ -28,7 +28,7 @@ from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.base import BESIDE, Trained
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.model import pooler
-from luban.stages.train.objectives import compose
+from luban.stages.train.objectives.compose import compose
 from luban.stages.train.packed import packed
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.private import budget_of

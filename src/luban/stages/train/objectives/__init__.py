@@ -1,5 +1,1 @@
-"""What a run makes smaller: the task's loss, and around it what the config adds to it; one file each."""
-
-from luban.stages.train.objectives.compose import compose
-
-__all__ = ["compose"]
+"""What a run makes smaller: the task's loss, and around it what the config adds to it; one file each, put together by `compose`."""
