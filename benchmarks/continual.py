@@ -29,6 +29,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "replay and the older model's answers": {},
     "the older model's answers alone": {"replay_rows": 0},
     "the new rows alone": {"replay_rows": 0, "distil_weight": 0.0},
+    "all old rows and the older model's answers": {"replay_rows": 100_000},
 }
 
 
