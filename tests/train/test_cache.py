@@ -144,13 +144,16 @@ def test_what_a_killed_run_has_kept_is_found_by_its_key_alone(tmp_path: Path) ->
     assert Place(tmp_path / "nothing", "key").found(None) is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "half"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "half", "kind"])
 def test_files_that_are_not_whole_are_made_again(damage: str, tmp_path: Path) -> None:
     kept(tmp_path / "examples")
     if damage == "cut":
         (tmp_path / "examples" / "numbers").write_bytes(b"1234")
     elif damage == "gone":
         (tmp_path / "examples" / "row").unlink()
+    elif damage == "kind":
+        about = tmp_path / "examples" / "examples.json"
+        about.write_text(about.read_text(encoding="utf8").replace("encoding:Window", "os:system"), encoding="utf8")
     else:
         (tmp_path / "examples" / "examples.json").write_text("{")
     place = Place(tmp_path / "examples", "key")

@@ -42,6 +42,9 @@ OF_EXAMPLES = ("window", "windows", "said", "values", "weight", "row", "labelled
 SHARED = ("ids", "types", "heads")
 "arrays that every window has; ids and types of one length, types only where they are not all 0, heads only of taggers"
 
+KINDS = ("encoding:Window", "pictures:Picture", "packing:Line", "packing:Pack", "gathered:Gathered", "written:Crossing")
+"what a window may be; a file that names anything else is not read"
+
 
 class Kept(Sequence[Example]):
     """Examples in the files of a folder; each is made when it is asked for. ``notes``: what was found on the way."""
@@ -50,7 +53,7 @@ class Kept(Sequence[Example]):
         self.notes: dict[str, Any] = about["notes"]
         self._encoder, self._arrays = encoder, tuple(about["arrays"])
         module, _, name = about["kind"].partition(":")
-        self._kind: type[Window] = getattr(import_module(module), name)
+        self._kind: type[Window] = getattr(import_module(f"luban.{module}"), name)
         types = {**TYPES, "target": np.dtype(about["target"])}
         self._files = {name: _mapped(folder / name, dtype) for name, dtype in types.items()}
         self._numbers, self._start, self._target = (self._files[name] for name in ("numbers", "start", "target"))
@@ -61,9 +64,8 @@ class Kept(Sequence[Example]):
         """What an interrupted run has left there; None where it is another's, or not whole."""
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf8"))
-            whole = about["key"] == key and all(
-                (folder / name).stat().st_size == about["bytes"][name] for name in TYPES
-            )
+            sizes = {name: (folder / name).stat().st_size for name in TYPES}
+            whole = about["key"] == key and about["kind"] in KINDS and sizes == about["bytes"]
             return cls(folder, about, encoder) if whole else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -243,7 +245,7 @@ class Keeping:
         with written_to(self._folder.parent):
             self._in_order()
             about = {
-                "key": key, "kind": f"{self._kind.__module__}:{self._kind.__qualname__}", "arrays": self._arrays,
+                "key": key, "kind": _named(self._kind), "arrays": self._arrays,
                 "target": self._target.name, "notes": notes,
                 "bytes": {name: (self._work / name).stat().st_size for name in TYPES},
             }  # fmt: skip
@@ -331,6 +333,13 @@ class Place:
     ) -> tuple[Sequence[Example], dict[str, Any]]:
         notes = fill(keeping)
         return keeping.done(self.key, notes), notes
+
+
+def _named(kind: type[Window]) -> str:
+    """A kind of window as in `KINDS`."""
+    name = f"{kind.__module__.removeprefix('luban.')}:{kind.__qualname__}"
+    assert name in KINDS, f"{name} is not among the kinds that are read back"
+    return name
 
 
 def _mapped(file: Path, dtype: Any) -> NDArray[Any]:
