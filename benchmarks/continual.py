@@ -4,9 +4,10 @@
                                    [--data DIR] [--json]
 
 A model is trained with the defaults on 57 classes (drawn with a seed), N rows a class. It then goes on with the other 20: as
-`luban train --continue-from --replay` does it, with the older model's answers but no replay, and naively, on new rows alone.
-Scored are the test rows of the old classes before and after (paired intervals; afterwards there are 77 classes to choose from)
-and those of the new ones. ``--keep`` keeps the older model, so that ``--part old`` and ``--part new`` are jobs of their own.
+`luban train --continue-from --replay` does it, the same with all old rows, with the older model's answers but no replay, and
+naively, on new rows alone; beside them, a new model learns all 77 at once. Scored are the test rows of the old classes before
+and after (paired intervals; afterwards there are 77 classes to choose from) and those of the new ones. ``--keep`` keeps the
+older model, so that ``--part old`` and ``--part new`` are jobs of their own.
 ``--quick`` takes a few rows of a few classes: its figures mean nothing.
 """
 
@@ -59,6 +60,13 @@ def compared(
         model = Predictor.open(folder)
         yield bench.accuracy(f"old classes, after {name}", bench.right(model, tests["old"]), before, "before")
         yield bench.accuracy(f"new classes, after {name}", bench.right(model, tests["new"]))
+    if options.way is None or len(WAYS) in options.way:
+        every = options.scratch / "every.csv"
+        every.write_text(files[0].read_text("utf8") + files[1].read_text("utf8").partition("\n")[2], encoding="utf8")
+        folder = bench.learnt(options, bench.rows(options, TASK, {"source": str(every)}), options.scratch / "at-once")
+        model = Predictor.open(folder)
+        yield bench.accuracy("old classes, all learnt at once", bench.right(model, tests["old"]), before, "before")
+        yield bench.accuracy("new classes, all learnt at once", bench.right(model, tests["new"]))
 
 
 def parted(options: argparse.Namespace) -> tuple[Path, Path, dict[str, list[Row]]]:
@@ -92,7 +100,12 @@ def parser() -> argparse.ArgumentParser:
     out = bench.parser(__doc__)
     out.add_argument("--keep", type=Path, help="directory that keeps the older model")
     out.add_argument("--part", choices=["old", "new"], help="both where none is named")
-    out.add_argument("--way", type=int, nargs="*", help="which ways to go on, counted from 0; all where none is named")
+    out.add_argument(
+        "--way",
+        type=int,
+        nargs="*",
+        help="which ways, counted from 0, the last one all classes at once; all where none is named",
+    )
     out.add_argument("--new", type=int, default=20, help="classes that come later")
     out.add_argument("--rows", type=int, default=40, help="training rows a class")
     return out
