@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         "--way",
         type=int,
         nargs="*",
-        help="which ways, counted from 0, the last one all classes at once; all where none is named",
+        help="which ways, from 0; the last is all classes at once; all where none is named",
     )
     out.add_argument("--new", type=int, default=20, help="classes that come later")
     out.add_argument("--rows", type=int, default=40, help="training rows a class")
