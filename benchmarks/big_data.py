@@ -94,7 +94,7 @@ def one(count: int, options: argparse.Namespace) -> dict[str, Any]:
         elif isinstance(event, Step) and event.done == event.total:
             times["learnt"], times["steps"] = time.process_time() - started - prepared - times["ready"], event.total
 
-    settings = {"task": data.task, "log": (), "threads": options.threads, "seed": 13, "batch_rows": 32}
+    settings = {"task": data.task, "log": (), "threads": options.threads, "batch_rows": 32, "patience": 1000}
     config = parse(TrainConfig, {**settings, "epochs": options.steps * 32 / len(data.train)})
     train(data, base, config, options.scratch / "model", watch=watch)
     rows = {"train": len(data.train), "valid": len(data.valid), "rejects": len(data.rejects)}

@@ -49,7 +49,9 @@ class Problem:
 
     @classmethod
     def of(cls, data: Prepared, base: Base, **options: Any) -> Problem:
-        config = TrainConfig.model_validate({"task": data.task, "base": base.name, "log": (), **options})
+        config = TrainConfig.model_validate(
+            {"task": data.task, "base": base.name, "method": "full", "log": (), **options}
+        )
         started = time.process_time()
         material = encode(data, base, config)
         return cls(data, base, config, material, time.process_time() - started)

@@ -254,7 +254,8 @@ def test_every_word_of_the_table_is_said():
         file.read_text(encoding="utf8") for file in Path(words.__file__).parent.glob("*.py") if file.name != "words.py"
     )
     built = {f"why_{kind}" for kind in ("new", "changed", "missing", "altered", "after", "kept")}
-    built |= {"trial_pruned", "trial_failed", "trial_skipped", "ended_trials", "ended_time"}
+    built |= {f"lost_{what}" for what in ("text", "target", "characters")}
+    built |= {"chosen_contrastive", "trial_pruned", "trial_failed", "trial_skipped", "ended_trials", "ended_time"}
     by_name = {
         "train",
         "valid",

@@ -26,9 +26,9 @@ def base(tmp_path: Path, task: str = "text-classification") -> Base:
 
 
 def config(**values: object) -> TrainConfig:
-    """Few steps, no logs, one thread."""
-    chosen: dict[str, object] = {"epochs": 2, "rate": 1e-3, "log": (), "batch_rows": 8, "threads": 1, **values}
-    return TrainConfig.model_validate(chosen)
+    """Few steps of the whole model, no logs, one thread."""
+    few: dict[str, object] = {"method": "full", "epochs": 2, "rate": 1e-3, "log": (), "batch_rows": 8, "threads": 1}
+    return TrainConfig.model_validate({**few, **values})
 
 
 def plain_learner(model: nn.Module, material: Material, plan: Schedule) -> Learner:

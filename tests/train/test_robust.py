@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from luban.errors import ConfigError
-from luban.stages.train import train
+from luban.stages.train import fused, train
 from luban.stages.train.forecast import saved_bytes
 from luban.stages.train.material import Material, encode
 from luban.stages.train.methods.freeze import frozen
@@ -69,7 +69,10 @@ def learner(tmp_path: Path, task: str = "text-classification", dropout: float = 
     """A learner of all of a tiny model, with the objective of these options."""
     chosen = config(**options)
     material = encode(prepared(task), base(tmp_path, task), chosen)
-    model = build(material.base, material.task, dropout=dropout, head_dropout=dropout)
+    if material.task.fuses:
+        model: nn.Module = fused.build(material.base, material.task, chosen, dropout=dropout, head_dropout=dropout)
+    else:
+        model = build(material.base, material.task, dropout=dropout, head_dropout=dropout)
     plan = schedule(chosen, material.task, len(material.examples))
     if chosen.class_weights == "balanced":
         material = replace(material, examples=balanced(material.examples))
