@@ -28,7 +28,7 @@ from luban.stages.train.methods import METHODS
 from luban.stages.train.methods.contrastive import STEPS, attract, batches_of_classes
 from luban.stages.train.mining import with_negatives
 from luban.stages.train.model import head
-from luban.stages.train.objectives import compose
+from luban.stages.train.objectives.compose import compose
 from luban.stages.train.origin import origin_of
 from luban.stages.train.pooling import add_mean_layer
 from luban.stages.train.probe import inputs_of, may_average, start_head
