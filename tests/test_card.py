@@ -9,8 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luban import card
 from luban.card import code, escaped, model_card, table
 from luban.manifest import BaseInfo, FileInfo, Manifest
+from luban.tasks import TASKS
 from luban.units import size
 
 
@@ -26,8 +28,8 @@ def manifest(**fields: Any) -> Manifest:
     return Manifest(**{**given, **fields})
 
 
-def front_matter(card: str) -> dict[str, Any]:
-    _, matter, _ = card.split("---\n", 2)
+def front_matter(text: str) -> dict[str, Any]:
+    _, matter, _ = text.split("---\n", 2)
     loaded: dict[str, Any] = yaml.safe_load(matter)
     return loaded
 
@@ -70,8 +72,10 @@ def test_an_onnx_folder_is_not_said_to_load_in_transformers() -> None:
     assert "from_pretrained" not in model_card(manifest(runtime="onnx"))
 
 
-def test_a_tagger_is_loaded_by_its_own_class() -> None:
-    assert "AutoModelForTokenClassification" in model_card(manifest(task="token-classification"))
+@pytest.mark.parametrize("task", sorted(set(TASKS.table) - card.OWN))
+def test_every_task_s_model_is_loaded_by_its_own_class(task: str) -> None:
+    assert task in card.TASKS
+    assert f"import {TASKS[task].model_class}," in model_card(manifest(task=task, labels=()))
 
 
 def test_a_model_that_rewrites_is_loaded_by_its_own_class_and_cuts_what_is_too_long() -> None:

@@ -35,6 +35,8 @@ TASKS = {
     "recommendation": ("text-retrieval", "", "recommends items from what a user took before, or from a text"),
     "rerank": ("text-ranking", "SequenceClassification", "says how well a passage answers a query"),
     "token-classification": ("token-classification", "TokenClassification", "marks spans of a text with its labels"),
+    "intent-and-slots": ("token-classification", "TokenClassification", "says what a text asks for, and with what"),
+    "extractive-qa": ("question-answering", "QuestionAnswering", "marks what of a text answers a question"),
     "text-generation": ("text-generation", "CausalLM", "goes on from a text, or answers in a conversation"),
     "text-to-text": ("text2text-generation", "Seq2SeqLM", "rewrites a text as another"),
     "image-classification": ("image-classification", "ImageClassification", "puts one of its labels on a picture"),
