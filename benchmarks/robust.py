@@ -4,7 +4,7 @@
                                 [--quick] [--json]
     python benchmarks/robust.py --runs FILE ...      one table of the lines that earlier runs wrote to stderr
 
-A way is ``plain`` or options of training joined by commas, such as ``adversarial=fgm,adversarial_radius=0.1``. All ways of a
+A way is ``plain`` or options of training joined by commas, such as ``adversarial=fgm,adversarial_radius=0.003``. All ways of a
 seed learn from the same rows, base, epochs and order; ``--flip`` gives a share of those rows a wrong label. Validation and test
 rows are both judged, so that a radius can be chosen on the first and told on the second: the way marked as chosen has the best
 mean accuracy on perturbed validation rows among those that are no worse than plain on clean ones.
@@ -36,10 +36,10 @@ SETS = {
 }
 WAYS = (
     "plain",
-    "adversarial=fgm,adversarial_radius=0.1",
-    "adversarial=fgm,adversarial_radius=0.3",
-    "adversarial=fgm,adversarial_radius=0.7",
-    "adversarial=freelb,adversarial_radius=0.3,adversarial_steps=2",
+    "adversarial=fgm,adversarial_radius=0.001",
+    "adversarial=fgm,adversarial_radius=0.003",
+    "adversarial=fgm,adversarial_radius=0.01",
+    "adversarial=freelb,adversarial_radius=0.003,adversarial_steps=2",
     "rdrop=1",
     "mixup=0.2",
 )

@@ -110,7 +110,7 @@ class TrainConfig(Section):
         "none", description="learn from the worst nearby embeddings too, found in one step (fgm) or several"
     )
     adversarial_radius: float = Field(
-        0.1, gt=0, le=1, description="how far they may lie, as a share of the norm of a row's embeddings"
+        0.003, gt=0, le=1, description="how far they may lie, as a share of the norm of a row's embeddings"
     )
     adversarial_steps: int = Field(3, ge=1, description="steps of pgd and freelb")
     rdrop: float = Field(0, ge=0, description="weight of R-Drop: two passes with other dropout are to agree; 0: off")
