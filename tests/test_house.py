@@ -34,6 +34,7 @@ FLOORS = (
         "towers",
         "pictures",
         "cells",
+        "columns",
         "packing",
         "stored",
         "batching",

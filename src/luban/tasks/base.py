@@ -37,13 +37,20 @@ from luban.cells import required_text as required_text
 from luban.cells import texts_in as texts_in
 from luban.cells import two_classes as two_classes
 from luban.cells import unknown_label as unknown_label
-from luban.decoding import ABOUT
+from luban.columns import LABEL as LABEL
+from luban.columns import NEGATIVES as NEGATIVES
+from luban.columns import PASSAGE as PASSAGE
+from luban.columns import QUERY as QUERY
+from luban.columns import TEXT as TEXT
+from luban.columns import WRITING as WRITING
+from luban.columns import Column as Column
 from luban.encoding import IGNORE, Encoded, TextEncoder, Window
 from luban.errors import ConfigError, DataError
 from luban.losses import Share
 from luban.losses import class_loss as class_loss
 from luban.losses import several_loss as several_loss
 from luban.losses import squared_loss as squared_loss
+from luban.metrics.classification import class_scores
 from luban.records import Prediction, Row, Rows, texts
 
 if TYPE_CHECKING:
@@ -55,24 +62,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 INTENT = "intent:"
 "stands before an intent's name among the labels of a head that also gives tags, where O, B- and I- stand before slots"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column a task reads: ``aliases`` are other names it is recognised by; ``about`` is said in errors and docs.
-
-    ``prose``: a target that is text (or a list of texts) to be read, and so cleaned like what is asked. ``picture``: holds a
-    picture, as its file's name or a data URL. ``option``: says how one row is to be answered; not read of rows to learn from.
-    """
-
-    name: str
-    about: str
-    aliases: tuple[str, ...] = ()
-    required: bool = True
-    target: bool = False
-    prose: bool = False
-    picture: bool = False
-    option: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +91,6 @@ class HeadPart:
     end: int
     whole: bool
     kind: str = "label"
-
-
-TEXT = Column(
-    "text",
-    "the text",
-    ("sentence", "content", "utterance", "query", "review", "comment", "question", "title", "文本", "内容"),
-)
-LABEL = Column(
-    "label", "its class", ("intent", "category", "class", "target", "topic", "sentiment", "polarity", "标签", "类别"),
-    target=True,
-)  # fmt: skip
-
-QUERY = Column("text", "the query", ("query", "question", "anchor", "text_a", "sentence1", "question1", "问题", "查询"))
-PASSAGE = Column(
-    "text_pair",
-    "the passage that answers it",
-    ("positive", "passage", "answer", "document", "text_b", "sentence2", "sentence_b", "question2", "回答", "句子2"),
-    target=True,
-    prose=True,
-)
-WRONG = "passages that do not answer it"
-NEGATIVES = Column("negatives", WRONG, ("negative", "neg", "负例"), required=False, target=True, prose=True)
-
-WRITING = tuple(Column(name, about, required=False, option=True) for name, about in ABOUT.items())
 
 
 class Task(ABC):
@@ -350,33 +315,48 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def class_index(task: Task, label: object) -> int:
-    """The position of a label in the head; raises `DataError` for one the model does not know."""
-    found = task.index.get(str(label))
-    if found is None:
-        raise unknown_label(label, task.labels)
-    return found
+class OneClass:
+    """What a `Task` does whose rows have one class each, ``label``; stands before `Task` among a task's classes."""
+
+    labels: tuple[str, ...]
+    index: dict[str, int]
+    calibration: Calibration
+
+    def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
+        """The class for every window; raises `DataError` for one the model does not know."""
+        found = self.index.get(str(row["label"]))
+        if found is None:
+            raise unknown_label(row["label"], self.labels)
+        return window_targets(found, encoded)
+
+    def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
+        """The most probable class after temperature."""
+        chances = softmax(stitched(encoded, outputs) / self.calibration.temperature)
+        best = int(chances.argmax())
+        return Prediction(
+            label=self.labels[best],
+            score=float(chances[best]),
+            scores=dict(zip(self.labels, chances.tolist(), strict=True)),
+            tokens=encoded.tokens,
+            windows=len(encoded.windows),
+            truncated=encoded.truncated,
+        )
+
+    def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Accuracy, F1 and AUC, as `class_scores`."""
+        return class_scores((row["label"] for row in rows), (answer.label for answer in predictions), self.labels)
+
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
+    ) -> torch.Tensor:
+        """Weighted sum of cross-entropies."""
+        return class_loss(logits, targets, weights, smoothing)
 
 
 def window_targets(value: float | list[float], encoded: Encoded) -> list[NDArray[Any]]:
     """The same target for every window of a row: an int64 for a class, float32 otherwise."""
     kind = np.int64 if isinstance(value, int) else np.float32
     return [np.array(value, dtype=kind) for _ in encoded.windows]
-
-
-def class_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
-    """The most probable class after temperature."""
-    probabilities = softmax(stitched(encoded, outputs) / task.calibration.temperature)
-    best = int(probabilities.argmax())
-    scores = dict(zip(task.labels, probabilities.tolist(), strict=True))
-    return Prediction(
-        label=task.labels[best],
-        score=float(probabilities[best]),
-        scores=scores,
-        tokens=encoded.tokens,
-        windows=len(encoded.windows),
-        truncated=encoded.truncated,
-    )
 
 
 def value_prediction(task: Task, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-from numpy.typing import NDArray
+from typing import Any, Self
 
 from luban.encoding import Encoded, TextEncoder
 from luban.errors import DataError, nearest_hint
@@ -26,26 +24,18 @@ from luban.gathered import (
     field_name,
     number_in,
 )
-from luban.metrics.classification import class_scores
 from luban.pictures import PictureEncoder, required_picture
-from luban.records import Prediction, Row, Rows
+from luban.records import Row, Rows
 from luban.tasks import base
 from luban.tasks.base import (
     LABEL,
     Column,
-    Floats,
+    OneClass,
     Task,
-    class_index,
-    class_loss,
-    class_prediction,
     fit_labels,
     required_label,
     required_text,
-    window_targets,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 READS = "reads"
 "entry of the settings: which of text and image the model reads"
@@ -53,7 +43,7 @@ BESIDE = ("id", "label", "hash", TEXT, IMAGE)
 "keys of a row that are no fields"
 
 
-class MultimodalClassification(Task):
+class MultimodalClassification(OneClass, Task):
     """Rows of ``text``, ``image``, fields and ``label``; see `luban.gathered` for canonical rows.
 
     Somebody who asks names the fields as they are called: ``{"text": "...", "price": 12.5, "brand": "acme"}``.
@@ -160,20 +150,6 @@ class MultimodalClassification(Task):
 
     def encode(self, row: Row, encoder: RowEncoder) -> Encoded:
         return encoder.row(row)
-
-    def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
-        return window_targets(class_index(self, row["label"]), encoded)
-
-    def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
-        return class_prediction(self, encoded, outputs)
-
-    def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
-        return class_scores((row["label"] for row in rows), (p.label for p in predictions), self.labels)
-
-    def loss(
-        self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
-    ) -> torch.Tensor:
-        return class_loss(logits, targets, weights, smoothing)
 
     def model_config(self) -> dict[str, Any]:
         """Numbers and the places of each vocabulary, beside the labels."""

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import NDArray
 
 from luban.encoding import Encoded, TextEncoder
-from luban.metrics.classification import class_scores
 from luban.metrics.regression import mae, pearson, spearman
 from luban.records import Prediction, Row, Rows
 from luban.tasks.base import (
     LABEL,
     Column,
     Floats,
+    OneClass,
     Task,
-    class_index,
-    class_loss,
-    class_prediction,
     fit_labels,
     fit_scale,
     required_label,
@@ -49,7 +46,7 @@ RELATION = Column(
 )
 
 
-class TextPair(Task):
+class TextPair(OneClass, Task):
     """Paraphrase, entailment, similarity: rows of ``text``, ``text_pair`` and ``label``."""
 
     name = "text-pair"
@@ -75,17 +72,17 @@ class TextPair(Task):
 
     def targets(self, row: Row, encoded: Encoded) -> list[NDArray[Any]]:
         if self.labels:
-            return window_targets(class_index(self, row["label"]), encoded)
+            return super().targets(row, encoded)
         return window_targets(
             (required_number(row, "label") - self.calibration.mean) / self.calibration.spread, encoded
         )
 
     def decode(self, encoded: Encoded, outputs: Sequence[Floats]) -> Prediction:
-        return (class_prediction if self.labels else value_prediction)(self, encoded, outputs)
+        return super().decode(encoded, outputs) if self.labels else value_prediction(self, encoded, outputs)
 
     def score(self, rows: Rows, predictions: Sequence[Prediction]) -> dict[str, float]:
         if self.labels:
-            return class_scores((row["label"] for row in rows), (p.label for p in predictions), self.labels)
+            return super().score(rows, predictions)
         numbers = [required_number(row, "label") for row in rows]
         values = [float(p.value or 0.0) for p in predictions]
         return {"spearman": spearman(numbers, values), "pearson": pearson(numbers, values), "mae": mae(numbers, values)}
@@ -93,9 +90,9 @@ class TextPair(Task):
     def loss(
         self, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float
     ) -> torch.Tensor:
-        if not self.labels:
-            return squared_loss(logits, targets, weights)
-        return class_loss(logits, targets, weights, smoothing)
+        if self.labels:
+            return super().loss(logits, targets, weights, smoothing)
+        return squared_loss(logits, targets, weights)
 
     def model_config(self) -> dict[str, Any]:
         return super().model_config() | {"problem_type": "single_label_classification" if self.labels else "regression"}
